@@ -1,0 +1,78 @@
+# The only entry point, for people and for CI. `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/uv/bin/uv
+UV_ENV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
+DEV := $(VENV)/dev/bin
+LOCKED := router runtimes dev
+
+# The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
+EXTRAS_router := --extra router
+EXTRAS_runtimes := --extra serve --extra lightgbm --extra sklearn
+EXTRAS_dev := --extra router --extra serve --extra lightgbm --extra sklearn --extra demo --extra test --extra lint
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+.PHONY: setup
+setup: $(LOCKED:%=$(VENV)/%/.ready) ## make the three environments (router, runtimes, dev) from their hashed locks
+
+$(UV): locks/uv.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"signalyard needs Python 3.11 or 3.12 (MLServer 1.7.1 allows no newer one); $(PYTHON) is {v[0]}.{v[1]}: say make PYTHON=python3.11")'
+	@echo "setup: uv"
+	@$(PYTHON) -m venv --clear $(VENV)/uv
+	@$(VENV)/uv/bin/python -m pip install -q --require-hashes --only-binary :all: -r locks/uv.txt
+
+$(VENV)/%/.ready: locks/%.txt pyproject.toml | $(UV)
+	@echo "setup: $*"
+	@$(UV_ENV) $(UV) venv -q --clear --python $(PYTHON) $(VENV)/$*
+	@$(UV_ENV) $(UV) pip sync -q --python $(VENV)/$*/bin/python --require-hashes locks/$*.txt
+	@$(UV_ENV) $(UV) pip install -q --python $(VENV)/$*/bin/python --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.PHONY: run
+run: setup ## the demonstration: real ticks through bundle, model server and router to journalled decisions
+	@$(DEV)/signalyard demo
+
+.PHONY: test
+test: setup ## unit tests, then tests with real parts; no cluster, no Docker, under eight minutes
+	@echo "== stage 1: unit"; $(DEV)/pytest -q tests/unit
+	@echo "== stage 2: real parts"; $(DEV)/pytest -q tests/parts
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, the layers
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/mypy
+	$(DEV)/lint-imports
+
+.PHONY: format
+format: setup ## rewrite the code the way ruff formats it
+	$(DEV)/ruff check --fix-only .
+	$(DEV)/ruff format .
+
+.PHONY: lock
+lock: | $(UV) ## resolve the dependencies again and write the hashed locks
+	@for name in runtimes router dev; do \
+	  extras=$$(make -s print-extras NAME=$$name); \
+	  constraint=; [ $$name = runtimes ] || constraint="--constraint locks/runtimes.txt"; \
+	  echo "lock: $$name"; \
+	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make lock" --upgrade $$constraint $$extras pyproject.toml locks/build.in -o locks/$$name.txt; \
+	done
+
+.PHONY: print-extras
+print-extras:
+	@echo "$(EXTRAS_$(NAME))"
+
+.PHONY: clean
+clean: ## remove what setup, runs and tests have made here
+	rm -rf $(VENV) .cache .state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,97 @@
+"""The closed vocabularies: directions, outcomes, reasons, tracks.
+
+They are string enumerations, so that the wire carries the words themselves.
+"""
+
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """What a signal says to hold. ``flat`` means close the position; it is not the absence of a signal."""
+
+    LONG = "long"
+    SHORT = "short"
+    FLAT = "flat"
+
+    @property
+    def sign(self) -> int:
+        """+1, -1 or 0, the sign of the position."""
+        return _SIGNS[self]
+
+
+_SIGNS = {Direction.LONG: 1, Direction.SHORT: -1, Direction.FLAT: 0}
+
+
+class Outcome(StrEnum):
+    """What became of a snapshot on one route."""
+
+    EMITTED = "emitted"
+    """A signal left."""
+    SUPPRESSED = "suppressed"
+    """There was a direction, and a rule held it back; the reason says which."""
+    ABSTAINED = "abstained"
+    """There was no direction: no model answered in time, or its answer means none."""
+    REJECTED = "rejected"
+    """The input was bad; the problem names the field. Nothing was changed by it."""
+    UNKNOWN = "unknown"
+    """Sent to the journal and not confirmed by the deadline; the journal's record is the truth."""
+
+
+class Reason(StrEnum):
+    """Why a decision is not ``emitted``. A rejected decision carries a problem instead."""
+
+    # abstained
+    NO_ANSWER = "no_answer"
+    """No rung of the ladder gave an answer within the budget."""
+    NO_DIRECTION = "no_direction"
+    """The score lies between the thresholds and the route says to abstain there."""
+    ROW_ERROR = "row_error"
+    """The model answered that it could not score this row."""
+    # suppressed, by the filters
+    LOW_CONFIDENCE = "low_confidence"
+    NO_CONFIDENCE = "no_confidence"
+    """The route asks for a confidence and the model, not being calibrated, gave none."""
+    DIRECTION_FILTERED = "direction_filtered"
+    # suppressed, by the gate
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out_of_order"
+    SUPERSEDED = "superseded"
+    """Made under an older revision of the route than the newest one committed."""
+    PAST_COMMIT_BY = "past_commit_by"
+    RATE_LIMITED = "rate_limited"
+    FLIP_LATCHED = "flip_latched"
+    FLAT_CEILING = "flat_ceiling"
+    """The ladder's ``flat`` rung has closed as many instruments as it may within a minute."""
+    JOURNAL_UNAVAILABLE = "journal_unavailable"
+    # unknown
+    UNCONFIRMED = "unconfirmed"
+
+
+class Track(StrEnum):
+    """The role that one version of a model plays on a route."""
+
+    STABLE = "stable"
+    CANARY = "canary"
+    STANDBY = "standby"
+
+
+REASONS_BY_OUTCOME: dict[Outcome, tuple[Reason, ...]] = {
+    Outcome.EMITTED: (),
+    Outcome.ABSTAINED: (Reason.NO_ANSWER, Reason.NO_DIRECTION, Reason.ROW_ERROR),
+    Outcome.SUPPRESSED: (
+        Reason.LOW_CONFIDENCE,
+        Reason.NO_CONFIDENCE,
+        Reason.DIRECTION_FILTERED,
+        Reason.DUPLICATE,
+        Reason.OUT_OF_ORDER,
+        Reason.SUPERSEDED,
+        Reason.PAST_COMMIT_BY,
+        Reason.RATE_LIMITED,
+        Reason.FLIP_LATCHED,
+        Reason.FLAT_CEILING,
+        Reason.JOURNAL_UNAVAILABLE,
+    ),
+    Outcome.REJECTED: (),
+    Outcome.UNKNOWN: (Reason.UNCONFIRMED,),
+}
+"""Which reasons may accompany which outcome; metrics start each pair at zero."""

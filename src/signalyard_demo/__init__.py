@@ -1,0 +1,1 @@
+"""The demonstration: the only package that imports both halves."""
