@@ -85,6 +85,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     schema: FeatureSchema
 
 
+# What a decoder raises on arbitrary bytes: its own error and, for text that is not UTF-8, Python's (both are ValueErrors),
+# and RecursionError for values nested too deeply.
+_UNREADABLE = (ValueError, RecursionError)
+
 _encoder = msgspec.json.Encoder()
 _response_decoder = msgspec.json.Decoder(oip.InferResponse)
 _metadata_decoder = msgspec.json.Decoder(oip.ModelMetadata)
@@ -125,7 +129,7 @@ def decode_columns(text: object) -> tuple[str, ...]:
         raise error(Problem.INVALID_SNAPSHOT, "the parameter 'columns' must be a string holding a JSON array of names", pointer)
     try:
         columns = _columns_from(text)
-    except msgspec.DecodeError as exc:
+    except _UNREADABLE as exc:
         raise error(Problem.INVALID_SNAPSHOT, f"the parameter 'columns' is not a JSON array of names: {exc}", pointer) from exc
     if len(set(columns)) != len(columns):
         twice = next(name for index, name in enumerate(columns) if name in columns[:index])
@@ -140,14 +144,14 @@ def decode_response(body: bytes, *, request_id: str, model: str, version: str, r
     """
     try:
         response = _response_decoder.decode(body)
-    except msgspec.DecodeError as exc:
+    except _UNREADABLE as exc:
         raise error(Problem.MODEL_ANSWER_MALFORMED, f"not an inference response: {exc}") from exc
     if response.id != request_id:
-        raise error(Problem.MODEL_ANSWER_WRONG_ID, f"asked as {request_id!r}, answered as {response.id!r}", "/id")
+        raise error(Problem.MODEL_ANSWER_WRONG_ID, f"asked as {request_id!r}, answered as {_shown(response.id)}", "/id")
     if response.model_name != model or response.model_version != version:
         raise error(
             Problem.MODEL_ANSWER_WRONG_VERSION,
-            f"asked for {model} {version}, answered by {response.model_name} {response.model_version}",
+            f"asked for {model} {version}, answered by {_shown(response.model_name)} {_shown(response.model_version)}",
             "/model_version",
         )
     tensors = {tensor.name: tensor for tensor in response.outputs}
@@ -179,6 +183,12 @@ def decode_response(body: bytes, *, request_id: str, model: str, version: str, r
     )
 
 
+def _shown(value: object) -> str:
+    """A peer's value as a message shows it: an answer of megabytes must not become a message of megabytes."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "…"
+
+
 def _numbers(tensor: oip.InferOutput | None, name: str, rows: int) -> list[float | None]:
     if tensor is None:
         raise error(Problem.MODEL_ANSWER_WRONG_SHAPE, f"the output '{name}' is missing", "/outputs")
@@ -186,14 +196,28 @@ def _numbers(tensor: oip.InferOutput | None, name: str, rows: int) -> list[float
     if tensor.datatype != "FP64" or len(tensor.data) != rows or tensor.shape not in ([rows], [rows, 1]):
         raise error(
             Problem.MODEL_ANSWER_WRONG_SHAPE,
-            f"'{name}' must be FP64 [{rows}], it is {tensor.datatype} {tensor.shape} with {len(tensor.data)} values",
+            f"'{name}' must be FP64 [{rows}], it is {_shown(tensor.datatype)} {_shown(tensor.shape)} with {len(tensor.data)} values",
             pointer,
         )
     values: list[float | None] = tensor.data
     for index, value in enumerate(values):
+        if value is None or type(value) is float:
+            continue
         # bool is an int to isinstance, and no score
-        if value is not None and type(value) is not float and type(value) is not int:
-            raise error(Problem.MODEL_ANSWER_MALFORMED, f"'{name}' must hold numbers, it holds {value!r}", f"{pointer}/data/{index}")
+        if type(value) is not int:
+            raise error(
+                Problem.MODEL_ANSWER_MALFORMED,
+                f"'{name}' must hold numbers, it holds a {type(value).__name__}",
+                f"{pointer}/data/{index}",
+            )
+        try:
+            values[index] = float(value)
+        except OverflowError as exc:
+            raise error(
+                Problem.MODEL_ANSWER_NOT_FINITE,
+                f"'{name}' holds a whole number that no FP64 can hold",
+                f"{pointer}/data/{index}",
+            ) from exc
     return values
 
 
@@ -256,10 +280,10 @@ def decode_metadata(body: bytes, *, model: str, version: str) -> ModelCard:
             raise error(Problem.MODEL_ANSWER_MALFORMED, f"the metadata describes no input '{INPUT}' of this profile", "/inputs")
         parameters = tensor.parameters
         schema = _schema_decoder.decode(str(parameters.get(SCHEMA_PARAMETER, "")))
-    except msgspec.DecodeError as exc:
+    except _UNREADABLE as exc:
         raise error(Problem.MODEL_ANSWER_MALFORMED, f"not the metadata of a model of this profile: {exc}") from exc
     if answer.name != model:
-        raise error(Problem.MODEL_ANSWER_WRONG_VERSION, f"asked for {model}, the metadata is of {answer.name}", "/name")
+        raise error(Problem.MODEL_ANSWER_WRONG_VERSION, f"asked for {model}, the metadata is of {_shown(answer.name)}", "/name")
     digest = parameters.get(DIGEST_PARAMETER)
     if not isinstance(digest, str) or not digest:
         raise error(Problem.MODEL_ANSWER_MALFORMED, "the metadata has no digest", f"/inputs/0/parameters/{DIGEST_PARAMETER}")

@@ -1,0 +1,1 @@
+"""Route documents from a folder."""

@@ -1,0 +1,1 @@
+"""The way to the model servers: the inference profile over HTTP/1.1."""

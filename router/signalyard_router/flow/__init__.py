@@ -1,0 +1,1 @@
+"""The orchestration of one request: scoring within the budget, then the commit."""

@@ -1,0 +1,394 @@
+"""The local journal: segments in a folder, one writer, group commit.
+
+A commit waits for the next turn of the event loop, where all that came in meanwhile is settled in order and written by one
+call. With ``fsync`` the write runs off the loop and the next group gathers behind it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from signalyard.problems import Problem, SignalyardError, error
+from signalyard.wire import Decision, Opinion
+from signalyard.words import Direction
+from signalyard_router.journal.metrics import JournalMetrics
+from signalyard_router.journal.segments import Tail, encode, read, segment_name, segment_number
+from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
+from signalyard_router.rules.documents import RouteDocument, canonical
+from signalyard_router.rules.gate import Gate
+from signalyard_router.rules.proposal import Proposal
+from signalyard_router.rules.record import (
+    VERSION,
+    DecisionRecord,
+    Record,
+    RouteRecord,
+    StartRecord,
+    decision_of,
+    record_of,
+)
+from signalyard_router.rules.route import Route, compile_route
+from signalyard_router.rules.units import SECOND
+
+_WAITING = 10_000
+"""Proposals that may wait behind a write that does not end; beyond it a commit fails at once."""
+
+_log = logging.getLogger("signalyard.router.journal")
+
+
+class _Batch(msgspec.Struct):
+    proposals: Sequence[Proposal]
+    done: asyncio.Future[list[Settled]]
+    arrived: int
+
+
+class _Group(msgspec.Struct):
+    """What one write makes durable, and the answers that wait for it."""
+
+    before: str
+    digest: str
+    lines: list[bytes] = []
+    records: list[DecisionRecord] = []
+    undos: list[object | None] = []
+    answers: list[tuple[_Batch, list[Settled]]] = []
+
+
+class LocalJournal:
+    """Implements `ports.Journal` on a folder that it locks.
+
+    Raises RouterError: journal_locked where another process writes there, journal_corrupt where the chain is broken,
+    journal_unavailable where the folder cannot be used; CallerError (invalid_setting) where the journal was kept by the other
+    clock, whose times do not compare.
+    """
+
+    def __init__(
+        self, world: World, settings: JournalSettings, registry: CollectorRegistry, software: str = ""
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._metrics = JournalMetrics(registry)
+        self._gate = Gate(settings.remember)
+        self._tail = Tail()
+        self._now = 0
+        self._epoch = 0
+        self._clock: str | None = None
+        self._available = True
+        self._dirty = False
+        self._closed = False
+        self._waiting: list[_Batch] = []
+        self._waiting_rows = 0
+        self._scheduled = False
+        self._writing: asyncio.Task[None] | None = None
+        try:
+            world.disk.make_folder(settings.folder)
+            release = world.disk.lock(f"{settings.folder}/lock")
+        except OSError as exc:
+            raise _unavailable(settings.folder, exc) from exc
+        if release is None:
+            raise error(
+                Problem.JOURNAL_LOCKED,
+                f"another process writes the journal in {settings.folder}; give each its own folder",
+            )
+        self._release: Callable[[], None] = release
+        try:
+            self._file = self._open(software)
+        except BaseException:
+            release()
+            raise
+
+    @property
+    def now(self) -> int:
+        if not self.event_time:
+            self._now = max(self._now, self._world.clock.wall())
+        return self._now
+
+    @property
+    def event_time(self) -> bool:
+        return self._settings.clock == "event"
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def available(self) -> bool:
+        return self._available
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest record."""
+        return self._tail.seq
+
+    def held(self, route: str, symbol: str) -> Direction | None:
+        return self._gate.held(route, symbol)
+
+    def position(self, route: str, symbol: str) -> Direction | None:
+        return self._gate.position(route, symbol)
+
+    def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
+        return self._gate.settled(proposal_id, route, symbol)
+
+    def opinions(self) -> list[Opinion]:
+        return self._gate.opinions(self.now)
+
+    def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
+        """Take documents into force: each that differs from the newest journalled one is recorded in full.
+
+        ``documents`` come with their places. Raises CallerError (invalid_document), and RouterError (journal_unavailable)
+        where they cannot be recorded.
+        """
+        routes: list[Route] = []
+        for document, place in documents:
+            route = compile_route(document, place=place)
+            revision, generation = self._gate.revision(route.name)
+            if route.revision != revision:
+                generation += 1
+                record = RouteRecord(
+                    v=VERSION,
+                    seq=self._tail.seq + 1,
+                    t=self.now,
+                    name=route.name,
+                    revision=route.revision,
+                    generation=generation,
+                    place=place,
+                    document=msgspec.Raw(canonical(document)),
+                    prev="",
+                )
+                self._write_now(record)
+                self._gate.accept(record)
+            routes.append(msgspec.structs.replace(route, generation=generation))
+        return routes
+
+    async def commit(self, proposals: Sequence[Proposal]) -> list[Settled]:
+        if self._closed or self._waiting_rows + len(proposals) > _WAITING:
+            text = "the journal is closed" if self._closed else f"{self._waiting_rows} proposals wait for the disk"
+            raise error(Problem.JOURNAL_UNAVAILABLE, text)
+        loop = asyncio.get_running_loop()
+        batch = _Batch(proposals, loop.create_future(), self._world.clock.monotonic())
+        self._waiting.append(batch)
+        self._waiting_rows += len(proposals)
+        if not self._scheduled and self._writing is None:
+            self._scheduled = True
+            loop.call_soon(self._flush)
+        return await batch.done
+
+    async def close(self) -> None:
+        """Write what waits, then give the folder up."""
+        self._closed = True
+        while self._scheduled or self._writing is not None:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+            else:
+                await asyncio.sleep(0)
+        self._file.close()
+        self._release()
+
+    # The beginning ---------------------------------------------------------------------------------------------------
+
+    def _open(self, software: str) -> AppendFile:
+        folder, settings = self._settings.folder, self._settings
+        try:
+            for line in read(self._world.disk, folder, self._tail):
+                self._fold(line.record)
+            tail = self._tail
+            if not tail.segment:
+                tail.segment = segment_name(1)
+            file = self._world.disk.append(f"{folder}/{tail.segment}")
+            if tail.torn:
+                file.truncate(tail.size)
+                self._metrics.cut.inc(tail.torn)
+                _log.warning("event=torn_line_cut segment=%s bytes=%d", tail.segment, tail.torn)
+        except OSError as exc:
+            raise _unavailable(folder, exc) from exc
+        if self._clock not in (None, settings.clock):
+            raise error(
+                Problem.INVALID_SETTING,
+                f"the journal in {folder} was kept by the {self._clock} clock: go on with it, or give another folder",
+                "/clock",
+            )
+        if not self._epoch:
+            # Never used before by this journal's predecessors, should its folder have been lost.
+            self._epoch = max(1, self._world.clock.wall() // SECOND)
+        self._file = file
+        self._write_now(
+            StartRecord(
+                v=VERSION,
+                seq=tail.seq + 1,
+                t=self.now,
+                epoch=self._epoch,
+                software=software,
+                clock=settings.clock,
+                durability=settings.durability,
+                cut_bytes=tail.torn,
+                prev="",
+            )
+        )
+        tail.torn = 0
+        self._metrics.available.set(1)
+        return file
+
+    def _fold(self, record: Record) -> None:
+        self._now = max(self._now, record.t)
+        match record:
+            case DecisionRecord():
+                self._gate.apply(record)
+            case RouteRecord():
+                self._gate.accept(record)
+            case StartRecord():
+                self._epoch, self._clock = record.epoch, record.clock
+
+    def _write_now(self, record: Record) -> None:
+        """Append one record at once, off the path of decisions."""
+        line, digest = encode(record, self._tail.digest)
+        try:
+            self._file.write(line)
+        except OSError as exc:
+            self._cut(reopen=False)
+            raise _unavailable(self._settings.folder, exc) from exc
+        self._advance(1, len(line), digest)
+
+    # The group commit ------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        batches, self._waiting, self._waiting_rows = self._waiting, [], 0
+        if not batches:
+            return
+        if self._dirty and (not self._cut(reopen=True) or self._dirty):
+            self._answer_failure(batches, "the journal cannot be brought back to its last confirmed record")
+            return
+        group = self._settle(batches)
+        if self._settings.durability == "fsync":
+            self._take_back(group)
+            self._writing = asyncio.get_running_loop().create_task(self._write_through(group))
+            return
+        try:
+            self._file.write(b"".join(group.lines))
+        except OSError as exc:
+            self._take_back(group)
+            self._fail(group, exc, reopen=False)
+        else:
+            self._confirm(group)
+
+    async def _write_through(self, group: _Group) -> None:
+        try:
+            await self._file.write_and_sync(b"".join(group.lines))
+        except OSError as exc:
+            # What a failed sync left behind is anybody's guess: cut it off, and go on in another file.
+            self._fail(group, exc, reopen=True)
+        else:
+            # Not visible to look-ups before this, so that nothing is answered which is not on the medium.
+            for record in group.records:
+                self._gate.apply(record)
+            self._confirm(group)
+        finally:
+            self._writing = None
+            if self._waiting:
+                self._flush()
+
+    def _settle(self, batches: list[_Batch]) -> _Group:
+        group = _Group(self._tail.digest, self._tail.digest)
+        seq = self._tail.seq
+        clock = self._world.clock
+        for batch in batches:
+            answers: list[Settled] = []
+            for proposal in batch.proposals:
+                stored = self._gate.settled(proposal.proposal_id, proposal.route, proposal.symbol)
+                if stored is not None and proposal.problem is None:
+                    answers.append(Settled(stored, repeated=True))
+                    continue
+                if self.event_time and proposal.problem is None:
+                    self._now = max(self._now, proposal.ts_event)
+                now, monotonic = self.now, clock.monotonic()
+                settlement = self._gate.admit(proposal, now, late=monotonic > proposal.commit_by)
+                seq += 1
+                record = record_of(
+                    proposal, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=monotonic - proposal.received
+                )
+                line, group.digest = encode(record, group.digest)
+                group.lines.append(line)
+                group.records.append(record)
+                group.undos.append(self._gate.apply(record))
+                answers.append(Settled(decision_of(record), repeated=False))
+            group.answers.append((batch, answers))
+        return group
+
+    def _take_back(self, group: _Group) -> None:
+        for undo in reversed(group.undos):
+            self._gate.revert(undo)
+
+    def _confirm(self, group: _Group) -> None:
+        if group.lines:
+            self._advance(len(group.lines), sum(map(len, group.lines)), group.digest)
+            self._metrics.committed.inc()
+            self._set_available(True)
+        monotonic = self._world.clock.monotonic()
+        for batch, answers in group.answers:
+            self._metrics.seconds.observe((monotonic - batch.arrived) / SECOND)
+            if not batch.done.done():
+                batch.done.set_result(answers)
+        if self._tail.size >= self._settings.segment_bytes:
+            self._next_segment()
+
+    def _fail(self, group: _Group, cause: OSError, *, reopen: bool) -> None:
+        if not group.lines:
+            self._confirm(group)
+            return
+        batches = [batch for batch, _ in group.answers]
+        certain = self._cut(reopen=reopen)
+        if self._available:
+            _log.error("event=commit_failed folder=%s error=%s certain=%s", self._settings.folder, cause, certain)
+        self._answer_failure(batches, f"{self._settings.folder}: {cause}", in_doubt=not certain)
+
+    def _answer_failure(self, batches: list[_Batch], text: str, *, in_doubt: bool = False) -> None:
+        (self._metrics.in_doubt if in_doubt else self._metrics.failed).inc()
+        self._set_available(False)
+        for batch in batches:
+            if not batch.done.done():
+                kind = JournalInDoubt(Problem.JOURNAL_UNAVAILABLE, text) if in_doubt else None
+                batch.done.set_exception(kind or error(Problem.JOURNAL_UNAVAILABLE, text))
+
+    def _cut(self, *, reopen: bool) -> bool:
+        """Bring the file back to its last confirmed record; whether that worked. ``reopen``: go on in another segment."""
+        try:
+            self._file.truncate(self._tail.size)
+        except OSError as exc:
+            _log.error("event=cut_failed segment=%s error=%s", self._tail.segment, exc)
+            self._dirty = True
+            return False
+        self._dirty = reopen and not self._next_segment()
+        return True
+
+    def _next_segment(self) -> bool:
+        name = segment_name(segment_number(self._tail.segment) + 1)
+        try:
+            file = self._world.disk.append(f"{self._settings.folder}/{name}")
+        except OSError as exc:
+            # A full segment still takes records, and rotation is tried again after the next commit.
+            _log.error("event=rotation_failed segment=%s error=%s", name, exc)
+            return False
+        self._file.close()
+        self._file = file
+        self._tail.segment, self._tail.size = name, 0
+        return True
+
+    def _advance(self, records: int, size: int, digest: str) -> None:
+        self._tail.seq += records
+        self._tail.size += size
+        self._tail.digest = digest
+        self._metrics.records.inc(records)
+        self._metrics.bytes.inc(size)
+        self._metrics.sequence.set(self._tail.seq)
+
+    def _set_available(self, available: bool) -> None:
+        if available != self._available:
+            self._available = available
+            self._metrics.available.set(int(available))
+            _log.log(logging.INFO if available else logging.ERROR, "event=journal_%s", "back" if available else "away")
+
+
+def _unavailable(folder: str, cause: OSError) -> SignalyardError:
+    return error(Problem.JOURNAL_UNAVAILABLE, f"the folder {folder} cannot be used: {cause}")

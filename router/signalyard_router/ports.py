@@ -1,0 +1,210 @@
+"""What the router needs from outside, one Protocol each, and no logic.
+
+Whoever implements one of these owes what its docstring promises; `testing` has the simulated ones.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from signalyard.problems import RouterError
+from signalyard.profile import ModelCard, ScoredRows
+from signalyard.wire import Decision, Opinion
+from signalyard.words import Direction
+from signalyard_router.rules.documents import RouteDocument
+from signalyard_router.rules.proposal import Proposal
+from signalyard_router.rules.route import Target
+
+
+class Upstream(Protocol):
+    """The model servers."""
+
+    def card(self, target: Target) -> ModelCard | None:
+        """What is known of the target's version (schema, digest), or None while it has not been learnt. Never blocks."""
+        ...
+
+    async def score(
+        self, target: Target, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int
+    ) -> ScoredRows:
+        """Score ``rows`` [n, len(columns)] by ``until``, a time of the monotonic clock in nanoseconds.
+
+        Raises ModelError, never anything else, and never later than ``until``: model_unreachable as soon as a connection is
+        refused, model_timeout at ``until``, others for answers that cannot be trusted. Cancelling it closes the connection.
+        """
+        ...
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What the journal settled of one proposal; ``repeated`` where it had settled the same one before."""
+
+    decision: Decision
+    repeated: bool
+
+
+class JournalInDoubt(RouterError):  # noqa: N818 -- it names a state, and callers tell it from the error by type
+    """Whether a batch was recorded cannot be known; the record, once readable, is the truth."""
+
+
+class Journal(Protocol):
+    """The record of decisions and the gate before it. A decision is in the record before ``commit`` returns it."""
+
+    @property
+    def now(self) -> int:
+        """The journal's time, UTC nanoseconds; it never steps back."""
+        ...
+
+    @property
+    def event_time(self) -> bool:
+        """True where the journal's time is the newest event time that it has seen, False where it is the wall clock's."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The number under which the sequences of this journal run on."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """False from a failed commit until the next one that succeeds."""
+        ...
+
+    def held(self, route: str, symbol: str) -> Direction | None:
+        """The direction that the route's mapping last gave for the instrument: the memory of its hysteresis."""
+        ...
+
+    def position(self, route: str, symbol: str) -> Direction | None:
+        """The direction of the last emitted signal, or None."""
+        ...
+
+    def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
+        """The stored decision of a proposal that was committed before, as far back as the journal remembers."""
+        ...
+
+    def opinions(self) -> list[Opinion]:
+        """What each route last said of each instrument."""
+        ...
+
+    async def commit(self, proposals: Sequence[Proposal]) -> list[Settled]:
+        """Settle a batch, in order. Cancelling the call does not undo it.
+
+        Raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
+        known, and the record, once readable, is the truth.
+        """
+        ...
+
+
+class RouteStore(Protocol):
+    """Where documents come from."""
+
+    def load(self) -> list[RouteDocument]:
+        """All documents. Raises CallerError (invalid_document) with a pointer to the field and the document's place."""
+        ...
+
+
+class Clock(Protocol):
+    """Two clocks: UTC for times that leave the process, monotonic for durations. Both in int64 nanoseconds."""
+
+    def wall(self) -> int:
+        """UTC nanoseconds since the epoch; may step."""
+        ...
+
+    def monotonic(self) -> int:
+        """Nanoseconds of a clock that never steps, of no fixed origin; the event loop's timers run on the same clock."""
+        ...
+
+
+class Network(Protocol):
+    """Connections in the form of asyncio's protocols and transports."""
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Open a stream. Raises OSError. The caller bounds it in time by cancelling."""
+        ...
+
+    async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> "Listener":
+        """Accept streams. Raises OSError."""
+        ...
+
+
+class Listener(Protocol):
+    """An open listening socket."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also where 0 was asked for."""
+        ...
+
+    def close(self) -> None:
+        """Stop accepting; connections that are open stay open."""
+        ...
+
+
+class AppendFile(Protocol):
+    """A file that grows at its end."""
+
+    def write(self, data: bytes) -> None:
+        """Hand ``data`` to the operating system, whole. Raises OSError; then any part of it may have been written."""
+        ...
+
+    async def write_and_sync(self, data: bytes) -> None:
+        """Write ``data`` and have it on the medium before returning, off the event loop. Raises OSError."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to ``size`` bytes and go on from there. Raises OSError."""
+        ...
+
+    def close(self) -> None:
+        """Give the file up."""
+        ...
+
+
+class Disk(Protocol):
+    """Files, as far as the journal uses them. Paths are strings; every call may raise OSError."""
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and its parents where they are missing."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder, sorted."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A whole file."""
+        ...
+
+    def append(self, path: str) -> AppendFile:
+        """Open a file for appending, and create it where it is missing."""
+        ...
+
+    def lock(self, path: str) -> Callable[[], None] | None:
+        """Hold a file for this process alone, until the returned release is called or the process dies; None if another
+        process holds it."""
+        ...
+
+
+class World(Protocol):
+    """Everything that the router touches outside its own memory."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        ...
+
+    @property
+    def disk(self) -> Disk:
+        """The disk."""
+        ...
+
+    def random_bytes(self, count: int) -> bytes:
+        """Unpredictable bytes, or seeded ones in a simulation."""
+        ...

@@ -1,0 +1,202 @@
+"""Route documents as people write them. What they mean together is `route.compile_route`'s to say.
+
+The names on the wire are camelCase, as Kubernetes writes them; unknown fields are refused.
+"""
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from signalyard.problems import Problem, error, escape_pointer
+from signalyard.words import Direction, Track
+from signalyard_router.rules.units import Duration, RateText
+
+API_VERSION = "signalyard.io/v1alpha1"
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$", description="a DNS label")]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Unit = Annotated[float, msgspec.Meta(ge=0, le=1)]
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    pass
+
+
+class Endpoint(_Part, frozen=True):
+    """Where a track's model server listens: a host or service name, and a port."""
+
+    service: NonEmpty
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class TrackPart(_Part, frozen=True):
+    """One version of the model and its role. ``weight`` is the percentage of instruments that the track decides for."""
+
+    name: Track
+    version: NonEmpty
+    endpoint: Endpoint
+    weight: Percent = 0.0
+
+
+class ModelRung(_Part, frozen=True):
+    """A rule-based strategy that is served as a model of its own."""
+
+    name: NonEmpty
+    version: NonEmpty
+    endpoint: Endpoint
+
+
+class FlatRung(_Part, frozen=True):
+    """Close what is open, after ``after`` of continuous outage, at most ``instruments_per_minute`` of them a minute."""
+
+    after: Duration
+    instruments_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
+
+
+class Skip(_Part, frozen=True):
+    """Give no signal."""
+
+
+class Rung(_Part, frozen=True):
+    """What to try next when there is no answer; exactly one of the fields is set."""
+
+    standby: NonEmpty | None = None
+    model: ModelRung | None = None
+    flat: FlatRung | None = None
+    skip: Skip | None = None
+
+
+class Threshold(_Part, frozen=True):
+    """Where a direction begins (``enter``) and where a held one ends (``exit``, by default the same place)."""
+
+    enter: float
+    exit: float | None = None
+
+
+class PositionPart(_Part, frozen=True):
+    """``linear``: the position is ``max`` times twice the confidence less one, with the direction's sign."""
+
+    scale: Literal["linear"] = "linear"
+    max: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
+class MappingPart(_Part, frozen=True):
+    """From score to direction."""
+
+    on: Literal["score"] = "score"
+    long: Threshold | None = None
+    short: Threshold | None = None
+    otherwise: Literal["abstain", "flat"] = "abstain"
+    position: PositionPart | None = None
+
+
+class FilterPart(_Part, frozen=True):
+    """What may pass. Signals that reduce a position pass in any case, unless ``filter_exits``."""
+
+    directions: tuple[Direction, ...] = (Direction.LONG, Direction.SHORT, Direction.FLAT)
+    min_confidence: Unit | None = None
+    filter_exits: bool = False
+
+
+class DedupePart(_Part, frozen=True):
+    """How long an emitted signal keeps the same direction of the same instrument from leaving again."""
+
+    window: Duration = "5s"
+
+
+class LimitPart(_Part, frozen=True):
+    """Ceilings on emitted signals: ``signals`` of the whole route, ``flips`` between long and short of one instrument."""
+
+    signals: RateText | None = None
+    flips: RateText | None = None
+
+
+class BudgetPart(_Part, frozen=True):
+    """How the deadline is shared: what is kept back for the commit, and each calling rung's share of the rest."""
+
+    commit_reserve: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+    commit_reserve_max: Duration = "20ms"
+    rung_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.6
+
+
+class RouteSpec(_Part, frozen=True):
+    """How the snapshots of a set of instruments go to the tracks of one model, and all the rules on the way."""
+
+    model: NonEmpty
+    instruments: Annotated[tuple[NonEmpty, ...], msgspec.Meta(min_length=1)]
+    tracks: Annotated[tuple[TrackPart, ...], msgspec.Meta(min_length=1)]
+    mapping: MappingPart
+    mode: Literal["live"] = "live"
+    deadline: Duration = "100ms"
+    max_age: Duration = "2s"
+    max_skew: Duration = "250ms"
+    valid_for: Duration = "5s"
+    pin: dict[str, Track] = {}
+    ladder: tuple[Rung, ...] | None = None
+    filters: FilterPart = FilterPart()
+    dedupe: DedupePart = DedupePart()
+    limits: LimitPart = LimitPart()
+    budget: BudgetPart = BudgetPart()
+
+
+class Metadata(_Part, frozen=True):
+    """What a document is called."""
+
+    name: Name
+
+
+class RouteDocument(_Part, frozen=True):
+    """A SignalRoute."""
+
+    api_version: Literal["signalyard.io/v1alpha1"]
+    kind: Literal["SignalRoute"]
+    metadata: Metadata
+    spec: RouteSpec
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(document: RouteDocument) -> bytes:
+    """The document with every default written out, in one order: equal documents give equal bytes."""
+    return _encoder.encode(document)
+
+
+def revision(document: RouteDocument) -> str:
+    """The name of what the document says: 16 hexadecimal digits of the canonical form's sha256."""
+    return hashlib.sha256(canonical(document)).hexdigest()[:16]
+
+
+def parse_document(data: Any, place: str) -> RouteDocument:
+    """A document from plain builtins (as YAML and JSON decode to).
+
+    ``place`` names where it came from. Raises CallerError (invalid_document) that names the field.
+    """
+    try:
+        return msgspec.convert(data, RouteDocument, strict=True)
+    except msgspec.ValidationError as exc:
+        text, pointer = _explain(exc)
+        raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc
+
+
+_PATH = re.compile(r"^(?P<text>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]")
+_KNOWN_PATTERNS = {
+    r"\d{1,9}": "write a duration such as 100ms, 2.5s or 10m",
+    r"/(s|min|h)": "write a rate such as 60/min, 10/s or 500/h",
+    r"[a-z0-9]([": "write lower-case letters, digits, '-' and '.', at most 63",
+}
+
+
+def _explain(exc: msgspec.ValidationError) -> tuple[str, str]:
+    """msgspec's message as a text and a JSON pointer."""
+    match = _PATH.match(str(exc))
+    text, path = (match["text"], match["path"] or "$") if match else (str(exc), "$")
+    for part, advice in _KNOWN_PATTERNS.items():
+        if part in text:
+            text = advice
+    pointer = "".join("/" + escape_pointer(step[1] or step[2]) for step in _STEP.finditer(path))
+    return text, pointer

@@ -1,0 +1,279 @@
+"""The gate: the pure state machine that admits or refuses proposals.
+
+`admit` looks and changes nothing; `apply` folds a record in, and is the only way for state to change, so that reading the
+journal from its first line gives the state back; `revert` takes the newest records out again when they could not be written.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from signalyard.wire import Decision, Opinion
+from signalyard.words import Direction, Outcome, Reason
+from signalyard_router.rules.proposal import Proposal
+from signalyard_router.rules.record import DecisionRecord, RouteRecord, Settlement, decision_of
+from signalyard_router.rules.units import LONGEST_RATE_WINDOW, MAX_FLIPS_COUNT, MAX_RATE_COUNT, MINUTE, Rate
+
+Key = tuple[str, str]
+"""Route and instrument."""
+
+
+class Emission(msgspec.Struct, frozen=True):
+    """The last signal of an instrument on a route. ``side`` is its last direction that was not flat."""
+
+    direction: Direction
+    side: Direction | None
+    position: float | None
+    signal_id: str
+    at: int
+    seq: int
+    epoch: int
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What the gate remembers of one instrument on one route.
+
+    ``newest`` is (ts_event, sequence) of the newest committed proposal, ``settled`` the decisions made at exactly that place,
+    which are remembered for as long as nothing newer comes. ``flips`` holds the times of recent changes of side; ``latched``
+    is the revision under which they were too many.
+    """
+
+    newest: tuple[int, int]
+    settled: tuple[Decision, ...] = ()
+    held: Direction | None = None
+    emission: Emission | None = None
+    opinion: Opinion | None = None
+    flips: tuple[int, ...] = ()
+    latched: str = ""
+
+
+class _Undo(msgspec.Struct, frozen=True):
+    key: Key
+    before: Instrument | None
+    proposal_id: str | None
+    signal: bool
+    flat: bool
+
+
+class Gate:
+    """Admits or refuses. Not thread-safe; time comes as an argument and must not step back.
+
+    ``remember`` is how many decisions it keeps for callers that send the same proposal again.
+    """
+
+    def __init__(self, remember: int = 65_536) -> None:
+        self._remember = remember
+        self._instruments: dict[Key, Instrument] = {}
+        self._generations: dict[str, int] = {}
+        self._revisions: dict[str, str] = {}
+        self._signals: dict[str, deque[int]] = {}
+        self._flats: dict[str, deque[int]] = {}
+        self._recent: dict[str, Decision] = {}
+        # beside the dict, because finding a dict's first key scans the slots of all that were deleted
+        self._recent_order: deque[str] = deque()
+
+    def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
+        """The stored decision of a proposal that was committed before."""
+        decision = self._recent.get(proposal_id)
+        if decision is not None:
+            return decision
+        instrument = self._instruments.get((route, symbol))
+        if instrument is not None:
+            for decision in instrument.settled:
+                if decision.proposal_id == proposal_id:
+                    return decision
+        return None
+
+    def held(self, route: str, symbol: str) -> Direction | None:
+        """The direction that the mapping last gave."""
+        instrument = self._instruments.get((route, symbol))
+        return instrument.held if instrument else None
+
+    def position(self, route: str, symbol: str) -> Direction | None:
+        """The direction of the last emitted signal."""
+        instrument = self._instruments.get((route, symbol))
+        return instrument.emission.direction if instrument and instrument.emission else None
+
+    def opinions(self, now: int) -> list[Opinion]:
+        """The last emitted signal of every instrument on every route."""
+        return [
+            msgspec.structs.replace(opinion, live=now < opinion.ts_expire)
+            for instrument in self._instruments.values()
+            if (opinion := instrument.opinion) is not None
+        ]
+
+    def revision(self, route: str) -> tuple[str, int]:
+        """The newest accepted revision of a route and its generation; ("", 0) for a route never seen."""
+        return self._revisions.get(route, ""), self._generations.get(route, 0)
+
+    def admit(self, proposal: Proposal, now: int, *, late: bool) -> Settlement:
+        """Settle a proposal that was not settled before. ``late``: it reached the gate after its ``commit_by``."""
+        if proposal.problem is not None:
+            return Settlement(Outcome.REJECTED)
+        if late:
+            return _suppressed(Reason.PAST_COMMIT_BY)
+        if proposal.generation < self._generations.get(proposal.route, 0):
+            return _suppressed(Reason.SUPERSEDED)
+        state = self._instruments.get((proposal.route, proposal.symbol))
+        if state is not None and (proposal.ts_event, proposal.sequence) < state.newest:
+            return _suppressed(Reason.OUT_OF_ORDER)
+        if proposal.abstain is not None:
+            return Settlement(Outcome.ABSTAINED, proposal.abstain)
+        if proposal.direction is None:
+            raise ValueError(f"proposal {proposal.proposal_id} has neither direction nor problem nor reason to abstain")
+        return self._admit_direction(proposal, proposal.direction, state, now)
+
+    def _admit_direction(
+        self, proposal: Proposal, direction: Direction, state: Instrument | None, now: int
+    ) -> Settlement:
+        rules = proposal.rules
+        last = state.emission if state else None
+        reduces = _reduces(direction, proposal.position, last)
+        exempt = reduces and not rules.filter_exits
+        if proposal.reduce_only:
+            if last is None or last.direction is Direction.FLAT:
+                return Settlement(Outcome.ABSTAINED, Reason.NO_ANSWER)
+            if _reached(self._flats.get(proposal.route), Rate(rules.flats_per_minute, MINUTE), now):
+                return _suppressed(Reason.FLAT_CEILING, reduces=reduces)
+        if proposal.objection is not None and not exempt:
+            return _suppressed(proposal.objection, reduces=reduces)
+        if last is not None and last.direction is direction and now < last.at + rules.window:
+            return _suppressed(Reason.DUPLICATE, reduces=reduces, duplicate_of=last.signal_id)
+        if (
+            state is not None
+            and rules.flips is not None
+            and _flips(direction, last)
+            and (state.latched == proposal.revision or _reached(state.flips, rules.flips, now))
+        ):
+            return _suppressed(Reason.FLIP_LATCHED, reduces=reduces)
+        if rules.signals is not None and not exempt and _reached(self._signals.get(proposal.route), rules.signals, now):
+            return _suppressed(Reason.RATE_LIMITED, reduces=reduces)
+        previous = last.seq if last else 0
+        return Settlement(Outcome.EMITTED, reduces=reduces, seq=previous + 1, prev_seq=previous)
+
+    def apply(self, record: DecisionRecord) -> object | None:
+        """Fold a decision in; the answer is what `revert` takes to undo it."""
+        if record.outcome is Outcome.REJECTED:
+            return None
+        key = (record.route, record.symbol)
+        before = self._instruments.get(key)
+        decision = decision_of(record)
+        self._keep(decision)
+        if record.reason in _WITHOUT_PLACE:
+            return _Undo(key, None, record.proposal_id, False, False)
+        emitted = record.outcome is Outcome.EMITTED
+        flat = emitted and record.reduce_only
+        self._instruments[key] = _next(before, record, decision)
+        if emitted:
+            _note(self._signals, record.route, record.t)
+        if flat:
+            _note(self._flats, record.route, record.t)
+        return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat)
+
+    def accept(self, record: RouteRecord) -> None:
+        """A document was accepted."""
+        self._generations[record.name] = record.generation
+        self._revisions[record.name] = record.revision
+
+    def revert(self, undo: object | None) -> None:
+        """Take a record out again. Records are reverted newest first."""
+        if not isinstance(undo, _Undo):
+            return
+        if undo.proposal_id is not None and self._recent.pop(undo.proposal_id, None) is not None:
+            self._recent_order.pop()
+        if undo.before is None:
+            return
+        if undo.before is _NEVER:
+            self._instruments.pop(undo.key, None)
+        else:
+            self._instruments[undo.key] = undo.before
+        if undo.signal:
+            self._signals[undo.key[0]].pop()
+        if undo.flat:
+            self._flats[undo.key[0]].pop()
+
+    def _keep(self, decision: Decision) -> None:
+        self._recent[decision.proposal_id] = decision
+        self._recent_order.append(decision.proposal_id)
+        while len(self._recent_order) > self._remember:
+            self._recent.pop(self._recent_order.popleft(), None)
+
+
+_NEVER = Instrument(newest=(0, 0))
+_WITHOUT_PLACE = (Reason.PAST_COMMIT_BY, Reason.SUPERSEDED, Reason.OUT_OF_ORDER)
+"""Refused before they took a place in the order: they change nothing but what is remembered of themselves."""
+_MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR)
+"""Abstentions that no mapping made; they leave hysteresis as it is."""
+
+
+def _suppressed(reason: Reason, *, reduces: bool = False, duplicate_of: str | None = None) -> Settlement:
+    return Settlement(Outcome.SUPPRESSED, reason, reduces=reduces, duplicate_of=duplicate_of)
+
+
+def _reduces(direction: Direction, position: float | None, last: Emission | None) -> bool:
+    """Flat, or a smaller position of the same sign."""
+    if direction is Direction.FLAT:
+        return True
+    return (
+        last is not None
+        and last.direction is direction
+        and position is not None
+        and last.position is not None
+        and abs(position) < abs(last.position)
+    )
+
+
+def _flips(direction: Direction, last: Emission | None) -> bool:
+    """A change of side: long after short or short after long, whether or not a flat came between."""
+    return direction is not Direction.FLAT and last is not None and last.side is not None and last.side is not direction
+
+
+def _reached(times: Sequence[int] | None, limit: Rate, now: int) -> bool:
+    """Whether ``limit.count`` of the ascending times lie within the window that ends now."""
+    return times is not None and len(times) >= limit.count and times[-limit.count] > now - limit.window
+
+
+def _note(times: dict[str, deque[int]], route: str, now: int) -> None:
+    kept = times.setdefault(route, deque(maxlen=MAX_RATE_COUNT))
+    kept.append(now)
+    while kept[0] <= now - LONGEST_RATE_WINDOW:
+        kept.popleft()
+
+
+def _next(before: Instrument | None, record: DecisionRecord, decision: Decision) -> Instrument:
+    place = (record.ts_event, record.sequence)
+    state = before or Instrument(newest=place)
+    settled = (*state.settled, decision) if state.newest == place else (decision,)
+    held = state.held if record.reason in _MAPPED or record.reduce_only else record.direction
+    latched = record.revision if record.reason is Reason.FLIP_LATCHED else state.latched
+    emission, opinion, flips = state.emission, state.opinion, state.flips
+    if record.outcome is Outcome.EMITTED and record.direction is not None and record.signal_id is not None:
+        if _flips(record.direction, emission):
+            flips = (*flips[1 - MAX_FLIPS_COUNT :], record.t)
+        flat = record.direction is Direction.FLAT
+        emission = Emission(
+            direction=record.direction,
+            side=(emission.side if emission else None) if flat else record.direction,
+            position=record.position,
+            signal_id=record.signal_id,
+            at=record.t,
+            seq=record.signal_seq,
+            epoch=record.epoch,
+        )
+        opinion = Opinion(
+            symbol=record.symbol,
+            route=record.route,
+            signal=record.direction,
+            signal_id=record.signal_id,
+            epoch=record.epoch,
+            seq=record.signal_seq,
+            ts_event=record.ts_event,
+            ts_init=record.t,
+            ts_expire=record.ts_expire,
+            live=True,
+            score=record.score,
+            confidence=record.confidence,
+            position=record.position,
+        )
+    return Instrument(place, settled, held, emission, opinion, flips, latched)

@@ -1,0 +1,122 @@
+"""A proposal: what the rules make of one snapshot and its model answer, before the gate has settled it."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+
+import msgspec
+
+from signalyard.problems import ProblemDetails
+from signalyard.words import Direction, Reason, Track
+from signalyard_router.rules.route import GateRules
+from signalyard_router.rules.rows import Row
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One rung that was tried: what it was, what it was given and what came of it. Durations are microseconds.
+
+    ``result`` is ``answered`` or the problem's code.
+    """
+
+    rung: str
+    result: str
+    model: str = ""
+    version: str = ""
+    endpoint: str = ""
+    digest: str = ""
+    budget_us: int = 0
+    elapsed_us: int = 0
+    detail: str = ""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """The features as they came."""
+
+    columns: msgspec.Raw
+    values: Sequence[float | None]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One row of a model's answer, and who gave it. ``failover``: not the track that the split assigned."""
+
+    score: float
+    confidence: float | None
+    model: str
+    version: str
+    digest: str
+    track: Track | None
+    failover: bool
+
+
+class Proposal(msgspec.Struct, kw_only=True):
+    """What the gate is asked to settle.
+
+    Exactly one of these holds: ``problem`` is set (rejected), ``abstain`` is set, or ``direction`` is set. ``objection`` is the
+    filters' reason against the direction. ``commit_by`` is monotonic nanoseconds; ``rules`` come from
+    the route, so that the gate needs no document. ``reduce_only`` is set for the ladder's ``flat`` rung alone.
+    """
+
+    proposal_id: str
+    symbol: str
+    ts_event: int
+    ts_recv: int
+    received: int
+    route: str = ""
+    revision: str = ""
+    generation: int = 0
+    sequence: int = 0
+    consumer: str = ""
+    input: Input | None = None
+    problem: ProblemDetails | None = None
+    abstain: Reason | None = None
+    direction: Direction | None = None
+    held: Direction | None = None
+    objection: Reason | None = None
+    answer: Answer | None = None
+    model: str = ""
+    position: float | None = None
+    degraded: bool = False
+    reduce_only: bool = False
+    steps: Sequence[Step] = ()
+    commit_by: int = 0
+    budget: int = 0
+    rules: GateRules = GateRules()
+
+
+_columns_encoder = msgspec.json.Encoder()
+
+
+@lru_cache(maxsize=1024)
+def columns_json(columns: tuple[str, ...]) -> msgspec.Raw:
+    """The columns as the journal writes them."""
+    return msgspec.Raw(_columns_encoder.encode(columns))
+
+
+@lru_cache(maxsize=1024)
+def _order(columns: tuple[str, ...]) -> tuple[tuple[int, ...], bytes]:
+    order = tuple(sorted(range(len(columns)), key=columns.__getitem__))
+    return order, _columns_encoder.encode([columns[index] for index in order])
+
+
+def identity(route: str, row: Row) -> str:
+    """The proposal's id: 32 hexadecimal digits over route, instrument, ts_event, sequence, input and consumer.
+
+    The order in which a caller writes the features does not count, nor does the wire.
+    """
+    order, names = _order(row.columns)
+    values = row.values
+    hasher = blake2b(
+        _columns_encoder.encode(
+            (route, row.symbol, row.ts_event, row.sequence, row.consumer, [_number(values[index]) for index in order])
+        ),
+        digest_size=16,
+    )
+    hasher.update(names)
+    return hasher.hexdigest()
+
+
+def _number(value: float | None) -> float | str | None:
+    if value is None or value != value:
+        return None
+    number = float(value)  # 1 and 1.0 are the same input
+    return number if number - number == 0.0 else repr(number)  # JSON has no infinities

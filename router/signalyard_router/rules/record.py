@@ -1,0 +1,200 @@
+"""What the journal holds: one record a line."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from signalyard.problems import ProblemDetails
+from signalyard.wire import Decision, Signal
+from signalyard.words import Direction, Outcome, Reason, Track
+from signalyard_router.rules.proposal import Input, Proposal, Step
+
+VERSION = 1
+
+
+class StartRecord(msgspec.Struct, kw_only=True, frozen=True, tag="start", tag_field="kind"):
+    """A router took the journal over."""
+
+    v: int
+    seq: int
+    t: int
+    epoch: int
+    software: str
+    clock: Literal["wall", "event"]
+    durability: Literal["os", "fsync"]
+    cut_bytes: int = 0
+    prev: str
+
+
+class RouteRecord(msgspec.Struct, kw_only=True, frozen=True, tag="route", tag_field="kind"):
+    """A document was accepted; from here on the route's decisions are made under this generation or a later one."""
+
+    v: int
+    seq: int
+    t: int
+    name: str
+    revision: str
+    generation: int
+    place: str
+    document: Any
+    prev: str
+
+
+class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="decision", tag_field="kind"):
+    """One settled decision, with everything that explains it. Times are UTC nanoseconds; ``t`` is the journal's time.
+
+    ``held`` is the direction that hysteresis started from, ``objection`` what the filters had against the direction,
+    ``reduces`` whether the gate took it for an exit. ``elapsed_us`` counts from the request's receipt to the commit.
+    """
+
+    v: int
+    seq: int
+    t: int
+    proposal_id: str
+    outcome: Outcome
+    symbol: str
+    ts_event: int
+    ts_recv: int
+    route: str = ""
+    revision: str = ""
+    generation: int = 0
+    sequence: int = 0
+    consumer: str = ""
+    reason: Reason | None = None
+    problem: ProblemDetails | None = None
+    direction: Direction | None = None
+    held: Direction | None = None
+    score: float | None = None
+    confidence: float | None = None
+    position: float | None = None
+    objection: Reason | None = None
+    reduces: bool = False
+    model: str = ""
+    version: str | None = None
+    digest: str | None = None
+    track: Track | None = None
+    failover: bool = False
+    degraded: bool = False
+    reduce_only: bool = False
+    signal_id: str | None = None
+    epoch: int = 0
+    signal_seq: int = 0
+    prev_seq: int = 0
+    duplicate_of: str | None = None
+    ts_expire: int = 0
+    budget_us: int = 0
+    elapsed_us: int = 0
+    steps: Sequence[Step] = ()
+    input: Input | None = None
+    prev: str
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What the gate makes of a proposal. The sequence numbers are of an emitted signal."""
+
+    outcome: Outcome
+    reason: Reason | None = None
+    reduces: bool = False
+    duplicate_of: str | None = None
+    seq: int = 0
+    prev_seq: int = 0
+
+
+Record = StartRecord | RouteRecord | DecisionRecord
+
+
+def record_of(
+    proposal: Proposal, settlement: Settlement, *, seq: int, t: int, epoch: int, elapsed: int
+) -> DecisionRecord:
+    """The record of a proposal as the gate settled it; ``elapsed`` is nanoseconds since its receipt."""
+    answer = proposal.answer
+    emitted = settlement.outcome is Outcome.EMITTED
+    return DecisionRecord(
+        v=VERSION,
+        seq=seq,
+        t=t,
+        proposal_id=proposal.proposal_id,
+        outcome=settlement.outcome,
+        symbol=proposal.symbol,
+        ts_event=proposal.ts_event,
+        ts_recv=proposal.ts_recv,
+        route=proposal.route,
+        revision=proposal.revision,
+        generation=proposal.generation,
+        sequence=proposal.sequence,
+        consumer=proposal.consumer,
+        reason=settlement.reason,
+        problem=proposal.problem,
+        direction=proposal.direction,
+        held=proposal.held,
+        score=answer.score if answer else None,
+        confidence=answer.confidence if answer else None,
+        position=proposal.position,
+        objection=proposal.objection,
+        reduces=settlement.reduces,
+        model=answer.model if answer else proposal.model,
+        version=answer.version if answer else None,
+        digest=answer.digest if answer else None,
+        track=answer.track if answer else None,
+        failover=answer.failover if answer else False,
+        degraded=proposal.degraded,
+        reduce_only=proposal.reduce_only,
+        signal_id=f"s-{proposal.proposal_id}" if emitted else None,
+        epoch=epoch if emitted else 0,
+        signal_seq=settlement.seq,
+        prev_seq=settlement.prev_seq,
+        duplicate_of=settlement.duplicate_of,
+        ts_expire=t + proposal.rules.valid_for if emitted else 0,
+        budget_us=proposal.budget // 1000,
+        elapsed_us=elapsed // 1000,
+        steps=proposal.steps,
+        input=proposal.input,
+        prev="",
+    )
+
+
+def decision_of(record: DecisionRecord) -> Decision:
+    """The decision that a record stands for, as its caller gets it."""
+    return Decision(
+        outcome=record.outcome,
+        reason=record.reason,
+        symbol=record.symbol,
+        ts_event=record.ts_event,
+        route=record.route,
+        proposal_id=record.proposal_id,
+        elapsed_us=record.elapsed_us,
+        signal=signal_of(record) if record.outcome is Outcome.EMITTED else None,
+        duplicate_of=record.duplicate_of,
+        problem=record.problem,
+    )
+
+
+def signal_of(record: DecisionRecord) -> Signal:
+    """The signal of an emitted decision."""
+    if record.signal_id is None or record.direction is None:
+        raise ValueError(f"journal record {record.seq} carries no signal")
+    return Signal(
+        symbol=record.symbol,
+        signal=record.direction,
+        score=record.score,
+        timestamp=record.ts_event // 1_000_000_000,
+        signal_id=record.signal_id,
+        epoch=record.epoch,
+        seq=record.signal_seq,
+        prev_seq=record.prev_seq,
+        ts_event=record.ts_event,
+        ts_init=record.t,
+        ts_expire=record.ts_expire,
+        route=record.route,
+        revision=record.revision,
+        model=record.model,
+        version=record.version,
+        digest=record.digest,
+        track=record.track,
+        confidence=record.confidence,
+        position=record.position,
+        failover=record.failover,
+        degraded=record.degraded,
+        reduce_only=record.reduce_only,
+    )

@@ -1,0 +1,278 @@
+"""A route, ready to be used: a document checked as a whole and turned into numbers."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from signalyard.problems import Problem, SignalyardError, error
+from signalyard.words import Direction, Track
+from signalyard_router.rules.documents import MappingPart, RouteDocument, Rung, Threshold, TrackPart, revision
+from signalyard_router.rules.split import SLOTS
+from signalyard_router.rules.units import MAX_FLIPS_COUNT, MAX_RATE_COUNT, Rate, nanoseconds, rate
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One version of a model at one endpoint: what a scoring call is addressed to."""
+
+    model: str
+    version: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.version} at {self.host}:{self.port}"
+
+
+Refuse = Callable[[str, str], SignalyardError]
+
+
+class TrackRung(msgspec.Struct, frozen=True):
+    """A call to one of the model's tracks; the first is the track that the split assigns."""
+
+    track: Track
+    target: Target
+
+
+class ModelRung(msgspec.Struct, frozen=True):
+    """A call to a strategy that is served as a model of its own."""
+
+    target: Target
+
+
+class FlatRung(msgspec.Struct, frozen=True):
+    """Close what is open once the outage has lasted ``after`` nanoseconds."""
+
+    after: int
+    instruments_per_minute: int
+
+
+LadderRung = TrackRung | ModelRung | FlatRung
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """The thresholds; an absent direction has an ``enter`` that no score reaches."""
+
+    long_enter: float
+    long_exit: float
+    short_enter: float
+    short_exit: float
+    flat_between: bool
+    position_max: float | None
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """What may pass; that exits are exempt is a rule of the gate."""
+
+    directions: frozenset[Direction]
+    min_confidence: float | None
+
+
+class GateRules(msgspec.Struct, frozen=True):
+    """What the gate needs of a route. Durations are nanoseconds."""
+
+    window: int = 0
+    valid_for: int = 0
+    filter_exits: bool = False
+    signals: Rate | None = None
+    flips: Rate | None = None
+    flats_per_minute: int = 0
+
+
+class Route(msgspec.Struct, frozen=True):
+    """All that one decision needs to know. Durations are nanoseconds.
+
+    ``generation`` orders the revisions of one route: a later accepted document has a higher one.
+    ``ladder`` holds the rungs after the assigned track; where it ends, the route skips.
+    """
+
+    name: str
+    revision: str
+    generation: int
+    model: str
+    instruments: tuple[str, ...]
+    tracks: dict[Track, TrackRung]
+    weights: dict[Track, int]
+    pin: dict[str, Track]
+    standbys: tuple[TrackRung, ...]
+    ladder: tuple[LadderRung, ...]
+    mapping: Mapping
+    filters: Filters
+    deadline: int
+    max_age: int
+    max_skew: int
+    gate: GateRules
+    commit_reserve: float
+    commit_reserve_max: int
+    rung_share: float
+
+    def targets(self) -> Iterator[Target]:
+        """Every target that the route may call."""
+        for track in self.tracks.values():
+            yield track.target
+        for rung in (*self.standbys, *self.ladder):
+            if not isinstance(rung, FlatRung):
+                yield rung.target
+
+
+def compile_route(document: RouteDocument, generation: int = 0, place: str = "") -> Route:
+    """Check a document as a whole.
+
+    Raises CallerError (invalid_document) with a pointer to the field.
+    """
+    spec = document.spec
+    where = f"{place}: " if place else ""
+
+    def refuse(text: str, pointer: str) -> SignalyardError:
+        return error(Problem.INVALID_DOCUMENT, f"{where}{text}", pointer)
+
+    tracks: dict[Track, TrackRung] = {}
+    weights: dict[Track, int] = {}
+    standbys: dict[str, TrackRung] = {}
+    for index, part in enumerate(spec.tracks):
+        pointer = f"/spec/tracks/{index}"
+        rung = TrackRung(part.name, _target(spec.model, part))
+        if part.name is Track.STANDBY:
+            if part.version in standbys:
+                raise refuse(f"version {part.version!r} is a standby already", f"{pointer}/version")
+            if part.weight:
+                raise refuse("a standby takes no weight: it answers only for tracks that do not", f"{pointer}/weight")
+            standbys[part.version] = rung
+            continue
+        if part.name in tracks:
+            raise refuse(f"there is a {part.name} track already", f"{pointer}/name")
+        if not math.isclose(part.weight * 100, round(part.weight * 100), abs_tol=1e-6):
+            raise refuse(f"a weight has at most two decimals, {part.weight} has more", f"{pointer}/weight")
+        tracks[part.name] = rung
+        weights[part.name] = round(part.weight * 100)
+    if Track.STABLE not in tracks:
+        raise refuse("there must be a track named stable", "/spec/tracks")
+    if sum(weights.values()) != SLOTS:
+        shown = " + ".join(f"{part.weight:g}" for part in spec.tracks if part.name is not Track.STANDBY)
+        raise refuse(f"the weights must add up to 100, they are {shown}", "/spec/tracks")
+
+    for instrument, track in spec.pin.items():
+        if track not in tracks:
+            raise refuse(f"{instrument!r} is pinned to {track}, and the route has no such track", "/spec/pin")
+
+    for name, text in (("deadline", spec.deadline), ("maxAge", spec.max_age), ("validFor", spec.valid_for)):
+        if nanoseconds(text) <= 0:
+            raise refuse("must be more than zero", f"/spec/{name}")
+    if not spec.filters.directions:
+        raise refuse("name at least one of long, short, flat", "/spec/filters/directions")
+
+    mapping = _mapping(spec.mapping, refuse)
+    ladder = _ladder(spec.ladder, standbys, refuse)
+
+    return Route(
+        name=document.metadata.name,
+        revision=revision(document),
+        generation=generation,
+        model=spec.model,
+        instruments=spec.instruments,
+        tracks=tracks,
+        weights=weights,
+        pin=spec.pin,
+        standbys=tuple(standbys.values()),
+        ladder=ladder,
+        mapping=mapping,
+        filters=Filters(frozenset(spec.filters.directions), spec.filters.min_confidence),
+        deadline=nanoseconds(spec.deadline),
+        max_age=nanoseconds(spec.max_age),
+        max_skew=nanoseconds(spec.max_skew),
+        gate=GateRules(
+            window=nanoseconds(spec.dedupe.window),
+            valid_for=nanoseconds(spec.valid_for),
+            filter_exits=spec.filters.filter_exits,
+            signals=_limit(spec.limits.signals, MAX_RATE_COUNT, "signals", refuse),
+            flips=_limit(spec.limits.flips, MAX_FLIPS_COUNT, "flips", refuse),
+            flats_per_minute=sum(rung.instruments_per_minute for rung in ladder if isinstance(rung, FlatRung)),
+        ),
+        commit_reserve=spec.budget.commit_reserve,
+        commit_reserve_max=nanoseconds(spec.budget.commit_reserve_max),
+        rung_share=spec.budget.rung_share,
+    )
+
+
+def _limit(text: str | None, most: int, name: str, refuse: Refuse) -> Rate | None:
+    if text is None:
+        return None
+    limit = rate(text)
+    if limit.count > most:
+        raise refuse(f"at most {most} can be counted, not {limit.count}", f"/spec/limits/{name}")
+    return limit
+
+
+def _target(model: str, part: TrackPart) -> Target:
+    return Target(model, part.version, part.endpoint.service, part.endpoint.port)
+
+
+def _mapping(part: MappingPart, refuse: Refuse) -> Mapping:
+    if part.long is None and part.short is None:
+        raise refuse("give at least one of long and short", "/spec/mapping")
+    for side in ("long", "short"):
+        threshold: Threshold | None = getattr(part, side)
+        for name in ("enter", "exit"):
+            value = getattr(threshold, name, None)
+            if value is not None and not math.isfinite(value):
+                raise refuse(f"must be a finite number, not {value}", f"/spec/mapping/{side}/{name}")
+    long_enter = part.long.enter if part.long else math.inf
+    long_exit = part.long.exit if part.long and part.long.exit is not None else long_enter
+    short_enter = part.short.enter if part.short else -math.inf
+    short_exit = part.short.exit if part.short and part.short.exit is not None else short_enter
+    if long_exit > long_enter:
+        raise refuse(
+            f"a held long ends at or below where it begins ({long_enter}), not at {long_exit}",
+            "/spec/mapping/long/exit",
+        )
+    if short_exit < short_enter:
+        raise refuse(
+            f"a held short ends at or above where it begins ({short_enter}), not at {short_exit}",
+            "/spec/mapping/short/exit",
+        )
+    # A score may not ask to hold one side and to enter the other.
+    if long_exit <= short_enter:
+        raise refuse(f"must lie above short.enter ({short_enter}), or one score means both", "/spec/mapping/long/exit")
+    if short_exit >= long_enter:
+        raise refuse(f"must lie below long.enter ({long_enter}), or one score means both", "/spec/mapping/short/exit")
+    return Mapping(
+        long_enter,
+        long_exit,
+        short_enter,
+        short_exit,
+        part.otherwise == "flat",
+        part.position.max if part.position else None,
+    )
+
+
+def _ladder(parts: tuple[Rung, ...] | None, standbys: dict[str, TrackRung], refuse: Refuse) -> tuple[LadderRung, ...]:
+    """The rungs, ``skip`` being the end. The shipped default is each standby, then skip."""
+    if parts is None:
+        return tuple(standbys.values())
+    rungs: list[LadderRung] = []
+    ended_by: int | None = None
+    for index, part in enumerate(parts):
+        pointer = f"/spec/ladder/{index}"
+        given = [name for name in ("standby", "model", "flat", "skip") if getattr(part, name) is not None]
+        if len(given) != 1:
+            raise refuse("name exactly one of standby, model, flat, skip", pointer)
+        if ended_by is not None:
+            raise refuse(f"this rung is never reached: rung {ended_by} (skip) always answers", pointer)
+        if part.standby is not None:
+            if part.standby not in standbys:
+                known = ", ".join(sorted(standbys)) or "none"
+                raise refuse(
+                    f"no standby track has version {part.standby!r}; those that are there: {known}",
+                    f"{pointer}/standby",
+                )
+            rungs.append(standbys[part.standby])
+        elif part.model is not None:
+            endpoint = part.model.endpoint
+            rungs.append(ModelRung(Target(part.model.name, part.model.version, endpoint.service, endpoint.port)))
+        elif part.flat is not None:
+            if nanoseconds(part.flat.after) <= 0:
+                raise refuse("state how long the outage must have lasted, more than zero", f"{pointer}/flat/after")
+            rungs.append(FlatRung(nanoseconds(part.flat.after), part.flat.instruments_per_minute))
+        else:
+            ended_by = index
+    return tuple(rungs)

@@ -1,0 +1,1 @@
+"""The real world: clocks, randomness, network, disk. The only place in the router that touches them."""

@@ -1,0 +1,125 @@
+"""The real clocks, network and disk."""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from signalyard_router.ports import AppendFile, Clock, Disk, Listener, Network
+
+
+class RealClock:
+    """The machine's clocks."""
+
+    def wall(self) -> int:
+        return time.time_ns()
+
+    def monotonic(self) -> int:
+        return time.monotonic_ns()
+
+
+class RealListener:
+    """A listening TCP socket."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class RealNetwork:
+    """TCP on the running event loop."""
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        transport, protocol = await asyncio.get_running_loop().create_connection(factory, host, port)
+        return transport, protocol
+
+    async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Listener:
+        server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024)
+        return RealListener(server)
+
+
+class RealAppendFile:
+    """A file opened with O_APPEND."""
+
+    def __init__(self, path: str, pool: ThreadPoolExecutor) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._pool = pool
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    async def write_and_sync(self, data: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._write_and_sync, data)
+
+    def _write_and_sync(self, data: bytes) -> None:
+        self.write(data)
+        os.fdatasync(self._fd)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class RealDisk:
+    """The file system; syncs run on one thread of their own, in order."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signalyard-disk")
+
+    def make_folder(self, path: str) -> None:
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+
+    def read(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def append(self, path: str) -> AppendFile:
+        created = not Path(path).exists()
+        file = RealAppendFile(path, self._pool)
+        if created:
+            # a new file's name is on the medium only once its folder is
+            folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return file
+
+    def lock(self, path: str) -> Callable[[], None] | None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return lambda: os.close(fd)
+
+
+class RealWorld:
+    """The world outside, as it is."""
+
+    def __init__(self) -> None:
+        self.clock: Clock = RealClock()
+        self.network: Network = RealNetwork()
+        self.disk: Disk = RealDisk()
+
+    def random_bytes(self, count: int) -> bytes:
+        return os.urandom(count)
