@@ -98,8 +98,9 @@ class Journal(Protocol):
 class RouteStore(Protocol):
     """Where documents come from."""
 
-    def load(self) -> list[RouteDocument]:
-        """All documents. Raises CallerError (invalid_document) with a pointer to the field and the document's place."""
+    def load(self) -> list[tuple[RouteDocument, str]]:
+        """All documents, each with the place that it came from. Raises CallerError: invalid_document with a pointer to the
+        field, invalid_setting where there is no document at all."""
         ...
 
 

@@ -284,6 +284,12 @@ def decode_metadata(body: bytes, *, model: str, version: str) -> ModelCard:
         raise error(Problem.MODEL_ANSWER_MALFORMED, f"not the metadata of a model of this profile: {exc}") from exc
     if answer.name != model:
         raise error(Problem.MODEL_ANSWER_WRONG_VERSION, f"asked for {model}, the metadata is of {_shown(answer.name)}", "/name")
+    if len(set(schema.names)) != len(schema.names):
+        raise error(
+            Problem.MODEL_ANSWER_MALFORMED,
+            "the schema names a feature twice",
+            f"/inputs/0/parameters/{SCHEMA_PARAMETER}",
+        )
     digest = parameters.get(DIGEST_PARAMETER)
     if not isinstance(digest, str) or not digest:
         raise error(Problem.MODEL_ANSWER_MALFORMED, "the metadata has no digest", f"/inputs/0/parameters/{DIGEST_PARAMETER}")

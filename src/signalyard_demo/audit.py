@@ -64,16 +64,23 @@ class Finding:
 
 @dataclass(slots=True)
 class Audit:
-    """What the audit saw. ``head`` is the hash of the last line: whoever keeps it can prove the journal later."""
+    """What the audit saw. ``head`` is the hash of the last line: whoever keeps it can prove the journal later.
+
+    ``answered_by`` counts the scored decisions a track and version, ``late`` those past the route's deadline.
+    """
 
     segments: int = 0
     records: int = 0
     decisions: int = 0
-    emitted: int = 0
     starts: int = 0
     late: int = 0
     worst_elapsed_us: int = 0
     head: str = _GENESIS
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    answered_by: Counter[str] = field(default_factory=Counter)
+    failover: int = 0
+    degraded: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -96,7 +103,6 @@ def audit(folder: Path, rules: Rules, answered: Iterable[Answered]) -> Audit:
         elif record.get("kind") == "start":
             result.starts += 1
     result.decisions = len(decisions)
-    result.emitted = sum(record["outcome"] == "emitted" for record in decisions)
     checker = _Checker(rules, result)
     for record in decisions:
         checker.check(record)
@@ -106,7 +112,7 @@ def audit(folder: Path, rules: Rules, answered: Iterable[Answered]) -> Audit:
 
 def _chain(folder: Path, result: Audit) -> Iterator[dict[str, Any]]:
     """The records in order, as far as they can be read."""
-    expected, time = 0, 0
+    expected, time = 1, 0
     for segment in sorted(folder.glob("journal-*.jsonl")):
         result.segments += 1
         data = segment.read_bytes()
@@ -122,10 +128,6 @@ def _chain(folder: Path, result: Audit) -> Iterator[dict[str, Any]]:
                 result.findings.append(Finding("chain", expected, f"{place}: not a record: {exc!r}"))
                 result.head = hashlib.sha256(line).hexdigest()
                 continue
-            if result.records == 0:
-                expected = seq
-                if seq not in (0, 1):
-                    result.findings.append(Finding("chain", seq, f"{place}: the first record is number {seq}"))
             if seq != expected:
                 result.findings.append(Finding("chain", seq, f"{place}: record {expected} should be here, {seq} is"))
             if prev != result.head:
@@ -164,9 +166,7 @@ class _Checker:
         self._emissions: dict[str, deque[int]] = defaultdict(deque)
 
     def check(self, record: Mapping[str, Any]) -> None:
-        elapsed = int(record.get("elapsed_us", 0))
-        self._result.worst_elapsed_us = max(self._result.worst_elapsed_us, elapsed)
-        self._result.late += elapsed > self._rules.deadline_us
+        self._count(record)
         if record["outcome"] == "rejected":
             return
         self._identity(record)
@@ -181,6 +181,18 @@ class _Checker:
             self._duplicate(record, state)
         if record.get("reason") not in _UNMAPPED and not record.get("reduce_only"):
             state.held = record.get("direction")
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        result, elapsed = self._result, int(record.get("elapsed_us", 0))
+        result.worst_elapsed_us = max(result.worst_elapsed_us, elapsed)
+        result.late += elapsed > self._rules.deadline_us
+        result.outcomes[record["outcome"]] += 1
+        if record.get("reason"):
+            result.reasons[record["reason"]] += 1
+        if record.get("version"):
+            result.answered_by[f"{record.get('track')} {record['version']}"] += 1
+        result.failover += bool(record.get("failover"))
+        result.degraded += bool(record.get("degraded"))
 
     def _find(self, rule: str, record: Mapping[str, Any], text: str) -> None:
         self._result.findings.append(Finding(rule, int(record["seq"]), f"{record['symbol']}: {text}"))
@@ -226,6 +238,10 @@ class _Checker:
 
     def _provenance(self, record: Mapping[str, Any], state: _Instrument) -> None:
         version, track = record.get("version"), record.get("track")
+        if (record.get("reason") == "no_answer") != bool(record.get("degraded")):
+            self._find(
+                "provenance", record, f"degraded is {bool(record.get('degraded'))}, reason {record.get('reason')}"
+            )
         if version is None:
             return
         stands_in = version in self._rules.standbys
@@ -233,8 +249,6 @@ class _Checker:
             self._find("provenance", record, f"version {version} answered as track {track}")
         if stands_in != bool(record.get("failover")):
             self._find("provenance", record, f"version {version}, and failover is {bool(record.get('failover'))}")
-        if stands_in and not record.get("degraded"):
-            self._find("provenance", record, f"version {version} stood in, and the decision is not marked degraded")
         if not record.get("digest"):
             self._find("provenance", record, "a version without a digest")
         if not stands_in:
@@ -248,7 +262,9 @@ class _Checker:
         if reduces != bool(record.get("reduces")):
             self._find("exits", record, f"reduces is {bool(record.get('reduces'))} and should be {reduces}")
         if last is not None and last["direction"] == direction and now < int(last["t"]) + rules.window:
-            self._find("duplicates", record, f"{direction} repeats {last['signal_id']} {now - int(last['t'])} ns after it")
+            self._find(
+                "duplicates", record, f"{direction} repeats {last['signal_id']} {now - int(last['t'])} ns after it"
+            )
         confidence = record.get("confidence")
         if not reduces and (confidence is None or confidence < rules.min_confidence):
             self._find("confidence", record, f"emitted with a confidence of {confidence}")

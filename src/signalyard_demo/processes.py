@@ -1,5 +1,6 @@
 """The demonstration's child processes: each is started, waited for, and reaped by its own id, however the run ends."""
 
+import atexit
 import contextlib
 import http.client
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 HOST = "127.0.0.1"
 
@@ -22,8 +24,8 @@ class ProcessError(Exception):
         self.log = log
 
 
-class Interrupted(Exception):
-    """The run was told to end."""
+class InterruptError(KeyboardInterrupt):
+    """The run was told to end; no ``except Exception`` on the way stops it."""
 
 
 class Child:
@@ -70,11 +72,13 @@ class Children:
         self._children: list[Child] = []
         self._deferred = 0
         self._pending = False
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Children":
+        atexit.register(self.stop_all)  # should an interrupt come just as __exit__ begins
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._interrupt)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,7 +86,8 @@ class Children:
         self._deferred += 1
         self.stop_all()
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
+        atexit.unregister(self.stop_all)
 
     def start(self, name: str, command: Sequence[str], log: Path) -> Child:
         """Start a process; its output is appended to ``log``. Raises ProcessError where it cannot be started."""
@@ -114,7 +119,7 @@ class Children:
         if self._deferred:
             self._pending = True
         else:
-            raise Interrupted(signal.Signals(number).name)
+            raise InterruptError(signal.Signals(number).name)
 
     @contextlib.contextmanager
     def _uninterrupted(self) -> Iterator[None]:
@@ -126,7 +131,7 @@ class Children:
             self._deferred -= 1
         if self._pending and not self._deferred:
             self._pending = False
-            raise Interrupted
+            raise InterruptError
 
 
 def free_ports(count: int) -> list[int]:

@@ -83,17 +83,17 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Platt's sigmoid: the probability of a rise is ``1 / (1 + exp(-(slope * logit(score) + intercept)))``.
+    """Platt's sigmoid: the probability of a rise is ``1 / (1 + exp(a * score + b))``; ``a`` is negative.
 
-    Platt, "Probabilistic outputs for support vector machines" (1999), here on the log odds of the score.
+    Platt, "Probabilistic outputs for support vector machines" (1999).
     """
 
-    slope: float
-    intercept: float
+    a: float
+    b: float
 
     def apply(self, score: Matrix) -> Matrix:
         """Calibrated probabilities of a rise, one a score."""
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(score) + self.intercept))))
+        return np.asarray(1.0 / (1.0 + np.exp(self.a * score + self.b)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,21 +282,17 @@ def _judge(
 
 def period(rows: Rows) -> tuple[str, str]:
     """The first and the last event time, UTC, as text."""
-    return _utc(int(rows.ts[0])), _utc(int(rows.ts[-1]))
+    return utc(int(rows.ts[0])), utc(int(rows.ts[-1]))
 
 
-def _utc(ts: int) -> str:
+def utc(ts: int) -> str:
+    """Nanoseconds as ISO 8601 text, to the millisecond."""
     return f"{np.datetime64(ts, 'ns').astype('datetime64[ms]')}Z"
 
 
 def _platt(score: Matrix, label: Matrix) -> Calibration:
-    fitted = LogisticRegression(C=1e6).fit(_logit(score).reshape(-1, 1), label)
-    return Calibration(slope=float(fitted.coef_[0, 0]), intercept=float(fitted.intercept_[0]))
-
-
-def _logit(score: Matrix) -> Matrix:
-    inside = np.clip(score, 1e-9, 1.0 - 1e-9)
-    return np.asarray(np.log(inside / (1.0 - inside)))
+    fitted = LogisticRegression(C=1e6).fit(score.reshape(-1, 1), label)
+    return Calibration(a=-float(fitted.coef_[0, 0]), b=-float(fitted.intercept_[0]))
 
 
 def _filled(matrix: Matrix, fill: Matrix) -> Matrix:

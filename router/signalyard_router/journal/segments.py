@@ -85,13 +85,22 @@ def read(disk: Disk, folder: str, tail: Tail) -> Iterator[Line]:
             yield Line(name, number, tail.digest, record)
 
 
-def _verified(name: str, number: int, body: bytes, tail: Tail) -> Record:
+def decode(name: str, number: int, body: bytes) -> Record:
+    """A line without its newline as a record; ``name`` and ``number`` say where it stands.
+
+    Raises RouterError (journal_corrupt).
+    """
     try:
         record: Record = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError) as exc:
         raise corrupt(name, number, f"the line is not a record: {exc}") from exc
     if record.v > VERSION:
         raise corrupt(name, number, f"the record has version {record.v}, this software reads up to {VERSION}")
+    return record
+
+
+def _verified(name: str, number: int, body: bytes, tail: Tail) -> Record:
+    record = decode(name, number, body)
     if record.prev != tail.digest:
         raise corrupt(name, number, f"the chain is broken: the line before has digest {tail.digest}, not {record.prev}")
     if record.seq != tail.seq + 1:

@@ -86,7 +86,6 @@ class PositionPart(_Part, frozen=True):
 class MappingPart(_Part, frozen=True):
     """From score to direction."""
 
-    on: Literal["score"] = "score"
     long: Threshold | None = None
     short: Threshold | None = None
     otherwise: Literal["abstain", "flat"] = "abstain"
@@ -182,7 +181,7 @@ def parse_document(data: Any, place: str) -> RouteDocument:
         raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc
 
 
-_PATH = re.compile(r"^(?P<text>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_PATH = re.compile(r"^(?P<text>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]")
 _KNOWN_PATTERNS = {
     r"\d{1,9}": "write a duration such as 100ms, 2.5s or 10m",
@@ -195,6 +194,8 @@ def _explain(exc: msgspec.ValidationError) -> tuple[str, str]:
     """msgspec's message as a text and a JSON pointer."""
     match = _PATH.match(str(exc))
     text, path = (match["text"], match["path"] or "$") if match else (str(exc), "$")
+    if match and match["key"]:
+        text = "a field's name is a string; YAML reads on, off, yes and no as true and false unless they are quoted"
     for part, advice in _KNOWN_PATTERNS.items():
         if part in text:
             text = advice

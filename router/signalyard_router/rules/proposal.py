@@ -35,6 +35,10 @@ class Input(msgspec.Struct, frozen=True):
     columns: msgspec.Raw
     values: Sequence[float | None]
 
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return _columns_decoder.decode(self.columns)
+
 
 class Answer(msgspec.Struct, frozen=True):
     """One row of a model's answer, and who gave it. ``failover``: not the track that the split assigned."""
@@ -84,6 +88,7 @@ class Proposal(msgspec.Struct, kw_only=True):
 
 
 _columns_encoder = msgspec.json.Encoder()
+_columns_decoder = msgspec.json.Decoder(tuple[str, ...])
 
 
 @lru_cache(maxsize=1024)

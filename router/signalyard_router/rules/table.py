@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from signalyard.problems import Problem, error
+from signalyard.wire import split_instrument
 from signalyard.words import Track
 from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.route import Route, Target
@@ -24,11 +25,12 @@ class Table:
     def match(self, instrument: str, route: str | None) -> tuple[Route, ...]:
         """The routes of a snapshot: the one that it names, or all that serve its instrument, in order of their names.
 
-        Raises CallerError: unknown_route where the named one does not exist or does not serve the instrument, no_route where
+        Raises CallerError: invalid_instrument, unknown_route where the named one does not exist or does not serve the instrument, no_route where
         none does.
         """
         matches = self._matches.get(instrument)
         if matches is None:
+            split_instrument(instrument)
             if len(self._matches) >= _CACHED:
                 self._matches.clear()
             matches = tuple(
@@ -58,6 +60,10 @@ class Table:
                 self._tracks.clear()
             track = self._tracks[key] = assign(route.model, instrument, route.weights, route.pin)
         return track
+
+    def assignment(self, route: Route) -> dict[str, Track]:
+        """The instruments that have been seen on a route, and the track of each."""
+        return {symbol: track for (name, symbol), track in sorted(self._tracks.items()) if name == route.name}
 
     def targets(self) -> list[Target]:
         """Every target that some route may call, once each."""

@@ -33,7 +33,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 def nanoseconds(text: Duration) -> int:
     """``"2.5s"`` -> 2,500,000,000. Raises ValueError where the text is no duration."""
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 100ms, 2.5s or 10m")
     whole, _, fraction = match[1].partition(".")
@@ -43,7 +43,7 @@ def nanoseconds(text: Duration) -> int:
 
 def rate(text: RateText) -> Rate:
     """``"60/min"`` -> 60 within a minute. Raises ValueError where the text is no rate."""
-    match = _RATE.match(text)
+    match = _RATE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a rate such as 60/min")
     return Rate(int(match[1]), _RATE_WINDOWS[match[2]])

@@ -7,7 +7,7 @@ from typing import cast
 
 import httptools
 
-from signalyard_router.adapters.oip.errors import AnswerUnreadable, CallExpired, ConnectionEnded, WireError
+from signalyard_router.adapters.oip.errors import EndedError, ExpiredError, UnreadableError, WireError
 from signalyard_router.adapters.oip.settings import OipSettings
 
 
@@ -17,8 +17,8 @@ class Connection(asyncio.Protocol):
     Whatever leaves such a doubt closes it at once: a request given up or timed out, bytes that no request asked for, an
     answer that cannot be parsed, is too large or says ``connection: close``. Otherwise one instrument gets another's score.
 
-    :meth:`send` returns a future that only says that the outcome is there: then either ``failure`` is set, or ``status`` and
-    ``body`` are. ``on_closed`` is called once, when the connection stops being usable, whoever ended it.
+    :meth:`send` returns a future that only says that the outcome is there: then either ``failure`` is set, or ``status`` is
+    and :meth:`take_body` has the body. ``on_closed`` is called once, when the connection stops being usable, whoever ended it.
 
     A body that ends with the connection, having neither a length nor chunks, is refused: half of it could not be told from
     the whole.
@@ -63,10 +63,10 @@ class Connection(asyncio.Protocol):
         self.failure: WireError | None = None
         self.status = 0
 
-    @property
-    def body(self) -> bytes:
-        """The body of the last answer."""
-        return bytes(self._body)  # the same object where it is bytes already
+    def take_body(self) -> bytes:
+        """The body of the answer, once: an idle connection holds no memory."""
+        body, self._body = self._body, b""
+        return bytes(body)  # the same object where it is bytes already
 
     @property
     def usable(self) -> bool:
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Give the connection up. A request in flight fails."""
         if self._waiter is not None and self.failure is None:
-            self.failure = ConnectionEnded("the connection was closed here", answering=False)
+            self.failure = EndedError("the connection was closed here", answering=False)
         self._end()
 
     # asyncio's side
@@ -115,13 +115,13 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if not self._complete:
-                self._fail(AnswerUnreadable(f"the answer is not HTTP: {exc}"), exc)
+                self._fail(UnreadableError(f"the answer is not HTTP: {exc}"), exc)
                 return
             self._excess = True
         limit = self._max_answer if self._in_body else self._max_header
         if self._received > limit:
             part = "answer" if self._in_body else "answer's header"
-            self._fail(AnswerUnreadable(f"the {part} is larger than {limit} bytes"))
+            self._fail(UnreadableError(f"the {part} is larger than {limit} bytes"))
         elif self._complete:
             self._waiter = None
             self._stop_timer()
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None:
             answering = self._received > 0
             when = "within the answer" if answering else "before an answer"
-            self._fail(ConnectionEnded(f"the connection ended {when}", answering=answering), exc)
+            self._fail(EndedError(f"the connection ended {when}", answering=answering), exc)
         else:
             self._end()
 
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
     def _expire(self) -> None:
         self._timer = None
         answering = "; a part of the answer had come" if self._received else ""
-        self._fail(CallExpired(f"no answer within the budget{answering}"))
+        self._fail(ExpiredError(f"no answer within the budget{answering}"))
 
     def _fail(self, failure: WireError, cause: BaseException | None = None) -> None:
         failure.__cause__ = cause

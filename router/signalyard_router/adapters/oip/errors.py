@@ -1,11 +1,11 @@
 """What goes wrong between the router and a model server, and which problem each of it is.
 
     WireError
-    ├── CallExpired         the time of the call ran out, wherever it was
-    ├── ConnectFailed       no connection could be opened
-    ├── ConnectionEnded     the connection ended before the whole answer was there
-    ├── AnswerUnreadable    what came is no answer: not HTTP, too large, or not text
-    └── ErrorStatus         a whole answer came, and its status is not 200
+    ├── ExpiredError       the time of the call ran out, wherever it was
+    ├── ConnectError       no connection could be opened
+    ├── EndedError         the connection ended before the whole answer was there
+    ├── UnreadableError    what came is no answer: not HTTP, too large, or not text
+    └── StatusError        a whole answer came, and its status is not 200
 
 These stay inside the adapter; :func:`problem_of` is the only place where they become problems.
 """
@@ -23,15 +23,15 @@ class WireError(Exception):
     """The root of what the connections and pools raise."""
 
 
-class CallExpired(WireError):
+class ExpiredError(WireError):
     """The time of the call ran out."""
 
 
-class ConnectFailed(WireError):
+class ConnectError(WireError):
     """No connection could be opened."""
 
 
-class ConnectionEnded(WireError):
+class EndedError(WireError):
     """The connection ended before the whole answer was there; ``answering`` says whether a part of it was."""
 
     def __init__(self, message: str, *, answering: bool) -> None:
@@ -39,11 +39,11 @@ class ConnectionEnded(WireError):
         self.answering = answering
 
 
-class AnswerUnreadable(WireError):
+class UnreadableError(WireError):
     """What came is no answer."""
 
 
-class ErrorStatus(WireError):
+class StatusError(WireError):
     """A whole answer came, and its status is not 200."""
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -63,12 +63,12 @@ _BY_STATUS: dict[int, Problem] = {
 def problem_of(failure: WireError) -> ModelError:
     """The problem that a failure of the wire is."""
     match failure:
-        case CallExpired():
+        case ExpiredError():
             return ModelError(Problem.MODEL_TIMEOUT, str(failure))
-        case ErrorStatus(status=status, body=body):
+        case StatusError(status=status, body=body):
             code = _BY_STATUS.get(status, Problem.MODEL_FAILED)
             return ModelError(code, f"status {status}: {_text(body)}".removesuffix(": "))
-        case AnswerUnreadable() | ConnectionEnded(answering=True):
+        case UnreadableError() | EndedError(answering=True):
             return ModelError(Problem.MODEL_ANSWER_MALFORMED, str(failure))
         case _:
             return ModelError(Problem.MODEL_UNREACHABLE, str(failure))

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from signalyard.problems import Problem
 from signalyard_router.adapters.oip.request import endpoint_of
-from signalyard_router.ports import Target
+from signalyard_router.rules.route import Target
 
 OK = "ok"
 RESULTS: tuple[str, ...] = (

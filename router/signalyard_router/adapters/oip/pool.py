@@ -7,11 +7,10 @@ from typing import TypeVar
 
 from signalyard_router.adapters.oip.connection import Connection
 from signalyard_router.adapters.oip.errors import (
-    AnswerUnreadable,
-    CallExpired,
-    ConnectFailed,
-    ConnectionEnded,
-    ErrorStatus,
+    ConnectError,
+    EndedError,
+    ExpiredError,
+    StatusError,
 )
 from signalyard_router.adapters.oip.request import at_budget
 from signalyard_router.adapters.oip.settings import OipSettings
@@ -64,12 +63,12 @@ class Pool:
     def close(self) -> None:
         """Close every connection; calls in flight fail, and so do later ones."""
         self._closed = True
+        queue, self._queue = self._queue, deque()
+        for waiter in queue:
+            if not waiter.done():
+                waiter.set_exception(ConnectError("the router is closing"))
         for connection in list(self._open):
             connection.close()
-        for waiter in self._queue:
-            if not waiter.done():
-                waiter.set_exception(ConnectFailed("the router is closing"))
-        self._queue.clear()
 
     async def call(self, head: bytes, body: bytes, until: int, read: Callable[[bytes], Answer]) -> Answer:
         """Send a request, read the body of its answer, both by ``until`` (nanoseconds of the monotonic clock).
@@ -87,29 +86,28 @@ class Pool:
             remaining = until - self._now()
             if remaining < 1000:  # the least that the budget header can say
                 self._give_back(connection)
-                raise CallExpired("the budget was spent before the request could be sent")
+                raise ExpiredError("the budget was spent before the request could be sent")
             try:
                 await connection.send(at_budget(head, remaining // 1000, body), remaining / 1e9)
-                failure = connection.failure
-                if failure is None and connection.status == 200:
-                    answer = read(connection.body)
-            except (UnicodeDecodeError, RecursionError) as exc:
-                connection.close()
-                raise AnswerUnreadable(f"the answer is not readable JSON: {exc}") from exc
+                failure, status = connection.failure, connection.status
+                if failure is None:
+                    content = connection.take_body()
+                    if status == 200:
+                        answer = read(content)
             except BaseException:
                 connection.close()
                 raise
             if failure is None:
                 break
-            if not kept or not isinstance(failure, ConnectionEnded) or failure.answering or self._closed:
+            if not kept or not isinstance(failure, EndedError) or failure.answering or self._closed:
                 raise failure
             kept = False
             connection = await self._obtain(until)
         self._give_back(connection)
-        if connection.status != 200:
-            raise ErrorStatus(connection.status, connection.body)
+        if status != 200:
+            raise StatusError(status, content)
         if self._now() > until:
-            raise CallExpired("the answer was read after the budget was spent")
+            raise ExpiredError("the answer was read after the budget was spent")
         return answer
 
     def _take(self) -> Connection | None:
@@ -122,9 +120,12 @@ class Pool:
 
     async def _obtain(self, until: int) -> Connection:
         if self._closed:
-            raise ConnectFailed("the router is closing")
+            raise ConnectError("the router is closing")
+        remaining = until - self._now()
+        if remaining <= 0:
+            raise ExpiredError("the budget was spent before a connection could be opened")
         try:
-            async with asyncio.timeout((until - self._now()) / 1e9):
+            async with asyncio.timeout(remaining / 1e9):
                 if self._slots >= self._settings.max_open:
                     handed = await self._wait()
                     if handed is not None:
@@ -133,7 +134,7 @@ class Pool:
                     self._slots += 1
                 return await self._connect()
         except TimeoutError as exc:
-            raise CallExpired("no connection within the budget") from exc
+            raise ExpiredError("no connection within the budget") from exc
 
     async def _wait(self) -> Connection | None:
         """A connection that was given back, or None for the right to open one."""
@@ -155,19 +156,22 @@ class Pool:
 
     async def _connect(self) -> Connection:
         """Open a connection on a slot that is taken already."""
+        if self._closed:  # since the slot was handed over
+            self._free_slot()
+            raise ConnectError("the router is closing")
         connection = Connection(self._settings, self._forget)
         self._open[connection] = None
         try:
             await self._network.connect(lambda: connection, self._host, self._port)
         except (OSError, UnicodeError) as exc:  # UnicodeError: a name that cannot be one
             connection.close()
-            raise ConnectFailed(f"cannot connect to {self._host} port {self._port}: {exc}") from exc
+            raise ConnectError(f"cannot connect to {self._host} port {self._port}: {exc}") from exc
         except BaseException:
             connection.close()
             raise
         if not connection.usable:
             connection.close()
-            raise ConnectFailed(f"{self._host} port {self._port} closed the connection at once")
+            raise ConnectError(f"{self._host} port {self._port} closed the connection at once")
         return connection
 
     def _give_back(self, connection: Connection) -> None:

@@ -6,7 +6,8 @@ from signalyard_router.adapters.oip.metrics import OipMetrics
 from signalyard_router.adapters.oip.pool import Pool
 from signalyard_router.adapters.oip.request import endpoint_of
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import Target, World
+from signalyard_router.ports import World
+from signalyard_router.rules.route import Target
 
 
 class Pools:

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from signalyard.wire import BUDGET_HEADER
-from signalyard_router.ports import Target
+from signalyard_router.rules.route import Target
 
 _BUDGET = f"{BUDGET_HEADER}: ".encode()
 

@@ -1,0 +1,67 @@
+"""Route documents from the YAML and JSON files of a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from signalyard.problems import Problem, error
+from signalyard_router.rules.documents import RouteDocument, parse_document
+from signalyard_router.rules.table import refuse_repeated_names
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+class FileRouteStore:
+    """Implements `ports.RouteStore`. A file may hold several YAML documents; JSON is YAML."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self) -> list[tuple[RouteDocument, str]]:
+        try:
+            paths = sorted(path for path in self._folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
+        except OSError as exc:
+            raise error(Problem.INVALID_SETTING, f"the routes' folder cannot be read: {exc}", "/routes") from exc
+        if not paths:
+            raise error(
+                Problem.INVALID_SETTING,
+                f"{self._folder} holds no route: put SignalRoute documents there, in files ending in {', '.join(_SUFFIXES)}",
+                "/routes",
+            )
+        documents = [
+            (parse_document(data, place), place) for path in paths for data, place in _read(path) if data is not None
+        ]
+        refuse_repeated_names(documents)
+        return documents
+
+
+def _read(path: Path) -> list[tuple[Any, str]]:
+    try:
+        parts = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise error(Problem.INVALID_DOCUMENT, f"{path.name} cannot be read: {exc}") from exc
+    except (yaml.YAMLError, RecursionError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        text = getattr(exc, "problem", None) or exc
+        raise error(Problem.INVALID_DOCUMENT, f"{path.name}{place}: not YAML: {text}") from exc
+    if len(parts) == 1:
+        return [(parts[0], path.name)]
+    return [(part, f"{path.name}, document {number}") for number, part in enumerate(parts, start=1)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the last silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep)

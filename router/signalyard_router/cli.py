@@ -1,0 +1,291 @@
+"""The router's commands."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from signalyard.problems import Problem, error
+from signalyard_router.journal.explain import explain as tell
+from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
+from signalyard_router.journal.segments import Tail, read
+from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.rules.record import DecisionRecord, Record, RouteRecord, StartRecord
+from signalyard_router.rules.units import MILLISECOND, nanoseconds
+from signalyard_router.world.real import RealDisk
+
+_journal_option = click.option(
+    "--journal",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("journal"),
+    envvar="SIGNALYARD_JOURNAL",
+    show_default=True,
+    show_envvar=True,
+    help="The journal's folder.",
+)
+
+
+class _DurationType(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return nanoseconds(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+_DURATION = _DurationType()
+
+
+def _option(name: str, env: str, **more: Any) -> Any:
+    return click.option(name, envvar=f"SIGNALYARD_{env}", show_envvar=True, show_default=True, **more)
+
+
+@click.command()
+@_option(
+    "--routes",
+    "ROUTES",
+    type=click.Path(path_type=Path),
+    default=Path("routes"),
+    help="Folder of SignalRoute documents.",
+)
+@_option("--journal", "JOURNAL", type=click.Path(path_type=Path), default=Path("journal"), help="The journal's folder.")
+@_option("--host", "HOST", default="127.0.0.1", help="Address to listen on.")
+@_option(
+    "--port", "HTTP_PORT", type=click.IntRange(0, 65535), default=8090, help="Port to listen on; 0 takes a free one."
+)
+@_option(
+    "--clock",
+    "CLOCK",
+    type=click.Choice(["wall", "event"]),
+    default="wall",
+    help="What drives windows, ages and limits; event is for replay.",
+)
+@_option(
+    "--durability",
+    "DURABILITY",
+    type=click.Choice(["os", "fsync"]),
+    default="os",
+    help="When a decision counts as recorded: in the operating system's hands, or on the medium.",
+)
+@_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=8 * 1024 * 1024, help="Largest request body, bytes.")
+@_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
+@_option(
+    "--max-rows-in-flight",
+    "MAX_ROWS_IN_FLIGHT",
+    type=click.IntRange(1),
+    default=4_096,
+    help="Snapshots decided at once; beyond it requests are refused.",
+)
+@_option("--max-connections", "MAX_CONNECTIONS", type=click.IntRange(1), default=4_096, help="Most open connections.")
+@_option("--drain", "DRAIN", type=_DURATION, default="10s", help="How long a shutdown waits for requests in flight.")
+@_option(
+    "--log-level",
+    "LOG_LEVEL",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="What is logged to standard error.",
+)
+@click.option("--print-config", is_flag=True, help="Show each value and where it comes from, and exit.")
+@click.option("--check", is_flag=True, help="Check the documents, and exit: 0 if they are good.")
+@click.pass_context
+def router(
+    ctx: click.Context,
+    *,
+    routes: Path,
+    journal: Path,
+    host: str,
+    port: int,
+    clock: str,
+    durability: str,
+    max_body: int,
+    max_rows: int,
+    max_rows_in_flight: int,
+    max_connections: int,
+    drain: int,
+    log_level: str,
+    print_config: bool,
+    check: bool,
+) -> None:
+    """Run the signal router.
+
+    It reads the route documents, learns the model servers' schemas, and answers POST /v1/predict. GET / lists what else it
+    answers. SIGTERM drains it.
+
+    \b
+    signalyard router --routes routes/ --journal /var/lib/signalyard
+    signalyard router --routes routes/ --check
+    """
+    if print_config:
+        for name, value in ctx.params.items():
+            if name not in ("print_config", "check"):
+                source = ctx.get_parameter_source(name)
+                click.echo(f"{name.replace('_', '-'):20} {value!s:24} {source.name.lower() if source else 'default'}")
+        return
+    # Imported late: reading a journal needs no server.
+    from signalyard_router import main
+    from signalyard_router.adapters.files.store import FileRouteStore
+    from signalyard_router.adapters.http.settings import HttpSettings
+    from signalyard_router.rules.route import compile_route
+    from signalyard_router.settings import RouterSettings
+
+    if check:
+        for document, place in FileRouteStore(routes).load():
+            route = compile_route(document, place=place)
+            click.echo(f"{place}: {route.name}, revision {route.revision}, good")
+        return
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    settings = main.ProcessSettings(
+        routes=routes,
+        drain_seconds=drain / 1e9,
+        router=RouterSettings(max_rows_in_flight=max_rows_in_flight),
+        journal=JournalSettings(folder=str(journal), clock=clock, durability=durability),  # type: ignore[arg-type]
+        http=HttpSettings(
+            host=host, port=port, max_body_bytes=max_body, max_rows=max_rows, max_connections=max_connections
+        ),
+    )
+    import uvloop
+
+    uvloop.run(main.serve(settings))
+
+
+@click.group()
+def journal() -> None:
+    """Read and verify a router's journal, also while the router writes it."""
+
+
+@journal.command()
+@_journal_option
+@click.option(
+    "-n",
+    "--lines",
+    "count",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How many of the newest records.",
+)
+@click.option(
+    "-f", "--follow", "following", is_flag=True, help="Go on with what is written from now on, until interrupted."
+)
+@click.option("--json", "as_json", is_flag=True, help="Records as JSON, one a line.")
+def tail(*, folder: Path, count: int, following: bool, as_json: bool) -> None:
+    """Show the newest records."""
+    disk = RealDisk()
+    records, position = last(disk, str(folder), count)
+    for record in records:
+        click.echo(_line(record, as_json))
+    if following:
+        try:
+            asyncio.run(_follow(disk, str(folder), position, as_json))
+        except KeyboardInterrupt:
+            return
+
+
+@journal.command()
+@_journal_option
+@click.argument("name")
+def show(*, folder: Path, name: str) -> None:
+    """Show one record whole: NAME is a signal_id, a proposal_id or a record's seq."""
+    record = find(RealDisk(), str(folder), name)
+    click.echo(msgspec.json.format(msgspec.json.encode(record), indent=2).decode())
+
+
+@journal.command()
+@_journal_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def verify(*, folder: Path, as_json: bool) -> None:
+    """Verify the whole chain. Exit code 1 and the line's place at the first break."""
+    end = Tail()
+    counts: dict[str, int] = {}
+    disk = RealDisk()
+    position = Position()
+    if not folder.is_dir() or not last(disk, str(folder), 0)[1].segment:
+        raise error(Problem.INVALID_SETTING, f"{folder} holds no journal", "/journal")
+    total = sum(path.stat().st_size for path in folder.glob("journal-*.jsonl"))
+    hidden = as_json or not sys.stderr.isatty() or total < 100_000_000
+    with click.progressbar(length=total, label="verifying", file=sys.stderr, hidden=hidden) as bar:
+        for line in read(disk, str(folder), end):
+            kind = _kind(line.record)
+            counts[kind] = counts.get(kind, 0) + 1
+            if end.seq % 1000 == 0:
+                bar.update(end.size - position.offset if position.segment == line.segment else end.size)
+                position.segment, position.offset = line.segment, end.size
+    if as_json:
+        click.echo(
+            msgspec.json.encode(
+                {"records": end.seq, "kinds": counts, "digest": end.digest, "torn_bytes": end.torn}
+            ).decode()
+        )
+        return
+    shown = ", ".join(f"{kind} {number}" for kind, number in sorted(counts.items()))
+    click.echo(f"{folder}: {end.seq} records ({shown}), chain verified, last digest {end.digest}")
+    if end.torn:
+        click.echo(f"{end.torn} bytes of an unfinished last line follow; a router cuts them off when it starts")
+
+
+@click.command()
+@_journal_option
+@click.argument("name", required=False)
+@click.option("--symbol", help="Instead of NAME: the newest decision on this instrument.")
+@click.option("--at", type=int, help="With --symbol: the decision on the snapshot of this ts_event.")
+def explain(*, folder: Path, name: str | None, symbol: str | None, at: int | None) -> None:
+    """Explain one decision, step by step: its input, rules, budget and result.
+
+    NAME is a signal_id, a proposal_id or a record's seq. "Why did I get no signal?" is answered by
+
+    \b
+    signalyard explain --symbol rb2410.SHFE --at 1718923456000000000
+    """
+    if (name is None) == (symbol is None):
+        raise click.UsageError("give either NAME or --symbol")
+    disk = RealDisk()
+    record = find(disk, str(folder), name) if name else newest(disk, str(folder), symbol or "", at)
+    if not isinstance(record, DecisionRecord):
+        raise error(Problem.NOT_FOUND, f"record {record.seq} is no decision: show it with 'signalyard journal show'")
+    for line in tell(record, route_in_force(disk, str(folder), record)):
+        click.echo(line)
+
+
+async def _follow(disk: RealDisk, folder: str, position: Position, as_json: bool) -> None:
+    while True:
+        for record in follow(disk, folder, position):
+            click.echo(_line(record, as_json))
+        await asyncio.sleep(200 * MILLISECOND / 1e9)
+
+
+def _kind(record: Record) -> str:
+    match record:
+        case DecisionRecord():
+            return "decision"
+        case RouteRecord():
+            return "route"
+        case StartRecord():
+            return "start"
+
+
+def _line(record: Record, as_json: bool) -> str:
+    if as_json:
+        return msgspec.json.encode(record).decode()
+    head = f"{record.seq:>8} {record.t} "
+    match record:
+        case DecisionRecord():
+            what = record.direction if record.outcome == "emitted" else record.reason
+            if record.problem is not None:
+                what = record.problem.code
+            by = f"{record.track or record.model}:{record.version}" if record.version else "-"
+            return f"{head}decision {record.symbol} {record.route or '-'} {record.outcome} {what or ''} {by} {record.proposal_id}"
+        case RouteRecord():
+            return f"{head}route    {record.name} revision {record.revision} generation {record.generation} from {record.place}"
+        case StartRecord():
+            return f"{head}start    epoch {record.epoch}, {record.software}, clock {record.clock}, durability {record.durability}"

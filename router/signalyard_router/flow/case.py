@@ -1,0 +1,27 @@
+"""One snapshot on one route, on its way through the router."""
+
+import msgspec
+
+from signalyard.problems import ProblemDetails
+from signalyard.words import Reason, Track
+from signalyard_router.rules.budget import Budget
+from signalyard_router.rules.proposal import Answer, Step
+from signalyard_router.rules.route import Route
+from signalyard_router.rules.rows import Row
+
+
+class Case(msgspec.Struct):
+    """What is known so far. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set."""
+
+    row: Row
+    route: Route
+    track: Track
+    budget: Budget
+    proposal_id: str
+    vector: list[float | None] | None = None
+    problem: ProblemDetails | None = None
+    answer: Answer | None = None
+    abstain: Reason | None = None
+    flat: bool = False
+    degraded: bool = False
+    steps: list[Step] = []

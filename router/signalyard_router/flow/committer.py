@@ -1,0 +1,43 @@
+"""The last step of a request: the journal settles its proposals, or there is a decision that says why it did not."""
+
+import asyncio
+from collections.abc import Sequence
+
+from signalyard.problems import RouterError
+from signalyard.wire import Decision
+from signalyard.words import Outcome, Reason
+from signalyard_router.ports import Clock, Journal, JournalInDoubt, Settled
+from signalyard_router.rules.proposal import Proposal
+
+
+class Committer:
+    """Commits within the deadline. What it answers when the journal does not is in no record."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+
+    async def commit(self, proposals: Sequence[Proposal], until: int) -> list[Settled]:
+        """Settle the proposals by ``until`` (monotonic nanoseconds); never raises for a journal that fails."""
+        try:
+            async with asyncio.timeout(max(0.0, (until - self._clock.monotonic()) / 1e9)):
+                return await self._journal.commit(proposals)
+        except TimeoutError:
+            return [_unsettled(proposal, Outcome.UNKNOWN, Reason.UNCONFIRMED) for proposal in proposals]
+        except JournalInDoubt:
+            return [_unsettled(proposal, Outcome.UNKNOWN, Reason.UNCONFIRMED) for proposal in proposals]
+        except RouterError:
+            # The journal has counted and logged it.
+            return [_unsettled(proposal, Outcome.SUPPRESSED, Reason.JOURNAL_UNAVAILABLE) for proposal in proposals]
+
+
+def _unsettled(proposal: Proposal, outcome: Outcome, reason: Reason) -> Settled:
+    decision = Decision(
+        outcome=outcome,
+        reason=reason,
+        symbol=proposal.symbol,
+        ts_event=proposal.ts_event,
+        route=proposal.route,
+        proposal_id=proposal.proposal_id,
+    )
+    return Settled(decision, repeated=False)

@@ -1,0 +1,130 @@
+"""What the flow of requests counts."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from signalyard.problems import CATALOGUE, Fault, Problem
+from signalyard.wire import Decision
+from signalyard.words import REASONS_BY_OUTCOME, Direction, Outcome
+from signalyard_router.rules.route import FlatRung, ModelRung, Route
+
+_ROW_PROBLEMS = (
+    Problem.INVALID_SNAPSHOT,
+    Problem.INVALID_INSTRUMENT,
+    Problem.NO_ROUTE,
+    Problem.UNKNOWN_ROUTE,
+    Problem.UNKNOWN_FEATURE,
+    Problem.MISSING_FEATURE,
+    Problem.DUPLICATE_FEATURE,
+    Problem.FEATURE_NOT_FINITE,
+    Problem.FEATURE_OUT_OF_RANGE,
+    Problem.SNAPSHOT_TOO_OLD,
+    Problem.SNAPSHOT_FROM_FUTURE,
+)
+
+
+class FlowMetrics:
+    """Counters start at zero for every route and every reason that can occur; children are resolved once."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._decisions = Counter(
+            "signalyard_decisions_total",
+            "Decisions, by route, outcome and reason; a rejected one's reason is its problem, an emitted one's its direction",
+            ["route", "outcome", "reason"],
+            registry=registry,
+        )
+        self._degraded = Counter(
+            "signalyard_degraded_total",
+            "Snapshots that the assigned track did not answer, by the rung that did: standby, model, flat or skip",
+            ["route", "rung"],
+            registry=registry,
+        )
+        self._late = Counter(
+            "signalyard_late_total", "Decisions made after their deadline", ["route"], registry=registry
+        )
+        self._seconds = Histogram(
+            "signalyard_decision_seconds",
+            "From the request's receipt to its decision",
+            ["route"],
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.08, 0.1, 0.105, 0.15, 0.25, 0.5, 1),
+            registry=registry,
+        )
+        self._confidence = Histogram(
+            "signalyard_confidence",
+            "Calibrated confidence of every answer, before the filters",
+            ["route"],
+            buckets=tuple(step / 20 for step in range(10, 21)),
+            registry=registry,
+        )
+        self.rows = Gauge("signalyard_rows_in_flight", "Snapshots that are being decided", registry=registry)
+        self.repeated = Counter(
+            "signalyard_repeated_total", "Proposals that came again and got the stored decision", registry=registry
+        )
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._by_route: dict[str, RouteMetrics] = {}
+        self.initialise("", ())
+
+    def initialise(self, route: str, rungs: Iterable[str]) -> None:
+        """Start a route's counters at zero; the empty name stands for rows that reached no route."""
+        for outcome, reasons in REASONS_BY_OUTCOME.items():
+            for reason in reasons:
+                self._count(route, outcome, reason)
+        for direction in Direction:
+            self._count(route, Outcome.EMITTED, direction)
+        for problem in _ROW_PROBLEMS:
+            if CATALOGUE[problem].fault is Fault.CALLER:
+                self._count(route, Outcome.REJECTED, problem)
+        for rung in rungs:
+            self._degraded.labels(route, rung)
+        self.route(route)
+
+    def route(self, name: str) -> "RouteMetrics":
+        """The resolved children of a route."""
+        metrics = self._by_route.get(name)
+        if metrics is None:
+            metrics = self._by_route[name] = RouteMetrics(
+                self._late.labels(name), self._seconds.labels(name), self._confidence.labels(name)
+            )
+        return metrics
+
+    def degraded(self, route: str, rung: str) -> None:
+        """A rung below the assigned track gave the answer."""
+        self._degraded.labels(route, rung).inc()
+
+    def decided(self, decision: Decision) -> None:
+        """Count a decision."""
+        if decision.signal is not None:
+            reason: str = decision.signal.signal
+        elif decision.problem is not None:
+            reason = decision.problem.code
+        else:
+            reason = decision.reason or ""
+        self._count(decision.route, decision.outcome, reason).inc()
+
+    def _count(self, route: str, outcome: Outcome, reason: str) -> Counter:
+        key = (route, outcome, reason)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = self._decisions.labels(*key)
+        return counter
+
+
+class RouteMetrics:
+    """One route's resolved children."""
+
+    __slots__ = ("confidence", "late", "seconds")
+
+    def __init__(self, late: Counter, seconds: Histogram, confidence: Histogram) -> None:
+        self.late = late
+        self.seconds = seconds
+        self.confidence = confidence
+
+
+def rung_names(route: Route) -> list[str]:
+    """The rungs below the assigned track, as metrics name them."""
+    names = {
+        "flat" if isinstance(rung, FlatRung) else "model" if isinstance(rung, ModelRung) else "standby"
+        for rung in route.ladder
+    }
+    return [*sorted(names), "skip"]

@@ -1,0 +1,363 @@
+"""The router. `Router.decide` reads as a snapshot's way: admit, check, score, propose, commit, answer."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from signalyard.problems import Problem, SignalyardError, error
+from signalyard.wire import Columnar, Decision, Snapshot, StateAnswer
+from signalyard.words import Direction, Reason, Track
+from signalyard_router.flow.case import Case
+from signalyard_router.flow.committer import Committer
+from signalyard_router.flow.metrics import FlowMetrics, rung_names
+from signalyard_router.flow.scoring import Scoring
+from signalyard_router.ports import Journal, Upstream, World
+from signalyard_router.rules.budget import budget
+from signalyard_router.rules.filters import objection
+from signalyard_router.rules.mapping import direction_of, position_of
+from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
+from signalyard_router.rules.route import Route
+from signalyard_router.rules.rows import BadRow, Row, rows_of
+from signalyard_router.rules.table import Table
+from signalyard_router.settings import RouterSettings
+
+
+class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One version on a route. ``digest`` is None while its server has not answered."""
+
+    track: Track
+    version: str
+    endpoint: str
+    weight: float
+    digest: str | None
+    calibrated: bool | None
+
+
+class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One route; ``assignment`` holds the instruments that have been seen and the track that decides for each."""
+
+    route: str
+    revision: str
+    generation: int
+    model: str
+    instruments: tuple[str, ...]
+    tracks: list[TrackStatus]
+    assignment: dict[str, Track]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of ``GET /v1/status``."""
+
+    ready: bool
+    unready: list[str]
+    clock: Literal["wall", "event"]
+    now: int
+    epoch: int
+    journal_available: bool
+    rows_in_flight: int
+    routes: list[RouteStatus]
+
+
+class Router:
+    """Decides on snapshots. All that it touches outside its memory is given to it; it keeps no state at module level."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: RouterSettings,
+        routes: Sequence[Route],
+        journal: Journal,
+        upstream: Upstream,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._clock = world.clock
+        self._settings = settings
+        self._journal = journal
+        self._upstream = upstream
+        self._metrics = FlowMetrics(registry)
+        self._scoring = Scoring(upstream, journal, world.clock, self._metrics)
+        self._committer = Committer(journal, world.clock)
+        self._table = Table(routes)
+        for route in routes:
+            self._metrics.initialise(route.name, rung_names(route))
+        self._in_flight = 0
+        self._asked = False
+        self._draining = False
+
+    async def predict(self, request: Snapshot | Sequence[Snapshot] | Columnar) -> list[Decision]:
+        """Decide on snapshots from within the process; see `decide`."""
+        return await self.decide(rows_of(request))
+
+    async def decide(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> list[Decision]:
+        """A decision for every row on every route that it goes to, in the order of the rows.
+
+        ``received``: when the request was fully read, monotonic nanoseconds; now, if not given. ``remaining``: how long the
+        caller still waits, nanoseconds. Bad rows are rejected, never raised. Raises RouterError: overloaded, draining.
+        """
+        if received is None:
+            received = self._clock.monotonic()
+        self._enter(len(rows))
+        try:
+            table = self._table
+            cases: list[Case | Decision | Proposal] = []
+            places: list[int] = []
+            for row in rows:
+                made = self._admit(row, table, received, remaining)
+                cases += made
+                places += [row.index] * len(made)
+            await self._score([case for case in cases if isinstance(case, Case) and case.problem is None])
+            decisions = await self._settle(cases, received)
+            return self._answer(decisions, places, received)
+        finally:
+            self._leave(len(rows))
+
+    # The way of a snapshot -------------------------------------------------------------------------------------------
+
+    def _admit(
+        self, row: Row | BadRow, table: Table, received: int, remaining: int | None
+    ) -> list[Case | Decision | Proposal]:
+        """A case for each route of the row; the stored decision where it was decided before; a proposal to reject."""
+        if isinstance(row, BadRow):
+            return [self._rejection(row, error(row.problem.code, row.problem.detail, row.problem.pointer), received)]
+        try:
+            if len(row.values) != len(row.columns):
+                raise error(
+                    Problem.INVALID_SNAPSHOT,
+                    f"{len(row.columns)} features are named and {len(row.values)} values given",
+                    "/features",
+                )
+            routes = table.match(row.symbol, row.route)
+        except SignalyardError as exc:
+            return [self._rejection(row, exc, received)]
+        made: list[Case | Decision | Proposal] = []
+        for route in routes:
+            proposal_id = identity(route.name, row)
+            stored = self._journal.settled(proposal_id, route.name, row.symbol)
+            if stored is not None:
+                self._metrics.repeated.inc()
+                made.append(stored)
+                continue
+            track = table.track(route, row.symbol)
+            case = Case(row, route, track, budget(route, received, remaining), proposal_id)
+            self._check(case)
+            made.append(case)
+        return made
+
+    def _check(self, case: Case) -> None:
+        """Reject what no model should see: a snapshot out of its time, a row that the version's schema refuses."""
+        route, age = case.route, self._journal.now - case.row.ts_event
+        if age > route.max_age:
+            text = f"it is {age / 1e9:.3f} s old, the route takes up to {route.max_age / 1e9:g} s"
+            case.problem = error(Problem.SNAPSHOT_TOO_OLD, text, "/ts_event").details
+        elif -age > route.max_skew and not self._journal.event_time:
+            text = f"it is {-age / 1e9:.3f} s ahead, clocks may differ by {route.max_skew / 1e9:g} s"
+            case.problem = error(Problem.SNAPSHOT_FROM_FUTURE, text, "/ts_event").details
+        else:
+            self._scoring.check(case)
+
+    async def _score(self, cases: Sequence[Case]) -> None:
+        """One climb for each route and track; the rows of a climb share its calls."""
+        groups: dict[tuple[str, Track], list[Case]] = {}
+        for case in cases:
+            groups.setdefault((case.route.name, case.track), []).append(case)
+        if len(groups) == 1:
+            await self._scoring.climb(cases)
+        elif groups:
+            await asyncio.gather(*map(self._scoring.climb, groups.values()))
+
+    async def _settle(self, cases: Sequence[Case | Decision | Proposal], received: int) -> list[Decision]:
+        """Commit what has not been decided before, and put the decisions where their cases stood."""
+        ts_recv = self._wall_at(received)
+        proposals = [
+            self._propose(case, ts_recv) if isinstance(case, Case) else case
+            for case in cases
+            if not isinstance(case, Decision)
+        ]
+        settled = iter(
+            await self._committer.commit(proposals, min(proposal.commit_by for proposal in proposals))
+            if proposals
+            else ()
+        )
+        decisions: list[Decision] = []
+        for case in cases:
+            if isinstance(case, Decision):
+                decisions.append(case)
+                continue
+            answer = next(settled)
+            if answer.repeated:
+                self._metrics.repeated.inc()
+            else:
+                self._metrics.decided(answer.decision)
+            decisions.append(answer.decision)
+        return decisions
+
+    def _propose(self, case: Case, ts_recv: int) -> Proposal:
+        """What the rules make of the case: its answer mapped to a direction, and the filters' view of it."""
+        route, row = case.route, case.row
+        proposal = Proposal(
+            proposal_id=case.proposal_id,
+            symbol=row.symbol,
+            ts_event=row.ts_event,
+            ts_recv=ts_recv,
+            received=case.budget.received,
+            route=route.name,
+            revision=route.revision,
+            generation=route.generation,
+            sequence=row.sequence,
+            consumer=row.consumer,
+            input=Input(columns_json(row.columns), row.values),
+            problem=case.problem,
+            abstain=case.abstain,
+            answer=case.answer,
+            model=route.model,
+            degraded=case.degraded,
+            steps=case.steps,
+            commit_by=case.budget.commit_by,
+            budget=case.budget.total,
+            rules=route.gate,
+        )
+        if case.flat:
+            proposal.direction, proposal.reduce_only = Direction.FLAT, True
+            proposal.position = position_of(Direction.FLAT, None, route.mapping.position_max)
+        elif case.answer is not None:
+            answer = case.answer
+            if answer.confidence is not None:
+                self._metrics.route(route.name).confidence.observe(answer.confidence)
+            proposal.held = self._journal.held(route.name, row.symbol)
+            proposal.direction = direction_of(answer.score, proposal.held, route.mapping)
+            if proposal.direction is None:
+                proposal.abstain = Reason.NO_DIRECTION
+            else:
+                proposal.position = position_of(proposal.direction, answer.confidence, route.mapping.position_max)
+                proposal.objection = objection(proposal.direction, answer.confidence, route.filters)
+        return proposal
+
+    def _rejection(self, row: Row | BadRow, exc: SignalyardError, received: int) -> Proposal:
+        """The proposal of a row that reached no route."""
+        proposal = Proposal(
+            proposal_id="",
+            symbol=row.symbol,
+            ts_event=row.ts_event,
+            ts_recv=self._wall_at(received),
+            received=received,
+            problem=exc.details,
+            commit_by=received + self._settings.rejection_deadline,
+        )
+        if isinstance(row, Row):
+            proposal.consumer = row.consumer
+            proposal.input = Input(columns_json(row.columns), row.values)
+            if len(row.values) == len(row.columns):
+                proposal.proposal_id = identity("", row)
+        return proposal
+
+    # Answers ---------------------------------------------------------------------------------------------------------
+
+    def _answer(self, decisions: list[Decision], places: list[int], received: int) -> list[Decision]:
+        elapsed = self._clock.monotonic() - received
+        for decision in decisions:
+            metrics = self._metrics.route(decision.route)
+            metrics.seconds.observe(elapsed / 1e9)
+            route = self._table.routes.get(decision.route)
+            if route is not None and elapsed > route.deadline:
+                metrics.late.inc()
+        return [
+            msgspec.structs.replace(decision, row=place, elapsed_us=elapsed // 1000)
+            for decision, place in zip(decisions, places, strict=True)
+        ]
+
+    def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
+        """What each route last said of each instrument, or of the one that is asked for."""
+        opinions = [
+            opinion
+            for opinion in self._journal.opinions()
+            if symbol in (None, opinion.symbol) and route in (None, opinion.route)
+        ]
+        return StateAnswer(now=self._journal.now, epoch=self._journal.epoch, opinions=opinions)
+
+    def status(self) -> Status:
+        """The router as it stands, for people."""
+        unready = self.unready()
+        return Status(
+            ready=not unready,
+            unready=unready,
+            clock="event" if self._journal.event_time else "wall",
+            now=self._journal.now,
+            epoch=self._journal.epoch,
+            journal_available=self._journal.available,
+            rows_in_flight=self._in_flight,
+            routes=[self._route_status(route) for _, route in sorted(self._table.routes.items())],
+        )
+
+    def _route_status(self, route: Route) -> RouteStatus:
+        tracks: list[TrackStatus] = []
+        for rung in (*route.tracks.values(), *route.standbys):
+            card = self._upstream.card(rung.target)
+            tracks.append(
+                TrackStatus(
+                    track=rung.track,
+                    version=rung.target.version,
+                    endpoint=f"{rung.target.host}:{rung.target.port}",
+                    weight=route.weights.get(rung.track, 0) / 100,
+                    digest=card.digest if card else None,
+                    calibrated=card.calibrated if card else None,
+                )
+            )
+        return RouteStatus(
+            route=route.name,
+            revision=route.revision,
+            generation=route.generation,
+            model=route.model,
+            instruments=route.instruments,
+            tracks=tracks,
+            assignment=self._table.assignment(route),
+        )
+
+    # Life ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def table(self) -> Table:
+        """The routing table in force."""
+        return self._table
+
+    def unready(self) -> list[str]:
+        """Why the router should get no traffic; empty when it should."""
+        reasons: list[str] = []
+        if self._draining:
+            reasons.append("the router is shutting down")
+        if not self._asked:
+            reasons.append("the model servers have not been asked yet")
+        if not self._table.routes:
+            reasons.append("there are no routes")
+        if not self._journal.available:
+            reasons.append("the journal cannot record decisions")
+        return reasons
+
+    def asked(self) -> None:
+        """Every model server was asked once, whatever it answered: from now on the router degrades by rule."""
+        self._asked = True
+
+    def drain(self) -> None:
+        """Turn unready. What comes all the same is still decided: a load balancer needs time to notice."""
+        self._draining = True
+
+    def _enter(self, rows: int) -> None:
+        if self._in_flight + rows > self._settings.max_rows_in_flight and self._in_flight:
+            raise error(
+                Problem.OVERLOADED,
+                f"{self._in_flight} rows are in flight, at most {self._settings.max_rows_in_flight} may be",
+            )
+        self._in_flight += rows
+        self._metrics.rows.inc(rows)
+
+    def _leave(self, rows: int) -> None:
+        self._in_flight -= rows
+        self._metrics.rows.dec(rows)
+
+    def _wall_at(self, received: int) -> int:
+        """The wall clock's time at a monotonic one."""
+        return self._clock.wall() - (self._clock.monotonic() - received)

@@ -1,0 +1,162 @@
+"""Making a bundle: from a model file, what its maker says of it, and rows to remember its scores by."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from signalyard.problems import Problem, error
+from signalyard_runtimes.bundle import library, store
+from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
+from signalyard_runtimes.bundle.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    Description,
+    Framework,
+    Golden,
+    GoldenRows,
+    Manifest,
+    Tolerance,
+    check_description,
+    check_library,
+    check_tolerance,
+)
+from signalyard_runtimes.scorer import Scorer, load, score_golden
+
+_ARTIFACT: dict[Framework, str] = {"lightgbm": "model.txt", "sklearn": "model.joblib"}
+# What a pickled scikit-learn model holds the insides of.
+_PACKAGES: dict[Framework, tuple[str, ...]] = {
+    "lightgbm": ("lightgbm",),
+    "sklearn": ("scikit-learn", "joblib", "numpy"),
+}
+
+
+class PackSpec(Description, frozen=True, kw_only=True):
+    """What the maker of a bundle says of the model.
+
+    ``library`` is left out where the model was made by the versions that are installed here; ``tolerance`` says how exactly
+    the golden rows must come out.
+    """
+
+    library: dict[str, str] = {}
+    tolerance: Tolerance = Tolerance()
+
+
+def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) -> Manifest:
+    """Write the bundle folder ``target`` and verify it; it appears whole or not at all.
+
+    ``model`` is LightGBM's text form, or what ``joblib.dump`` wrote; it is loaded, so it must be your own. ``golden`` gives
+    columns and rows; their scores, and confidences, are computed here. The same input makes the same digest. Where ``target``
+    holds this very bundle already, nothing is written.
+
+    Raises ModelError as :func:`signalyard_runtimes.scorer.load` does; CallerError (invalid_setting) where ``target`` holds
+    something else, or the model file cannot be read.
+    """
+    check_description(spec)
+    check_tolerance(spec.tolerance, "/tolerance")
+    versions = spec.library or _installed(spec.framework)
+    check_library(spec.framework, versions)
+    artifact = model if isinstance(model, bytes) else _read_model(model)
+    contents = {
+        _ARTIFACT[spec.framework]: artifact,
+        GOLDEN_FILE: _remember(spec, artifact, golden),
+    }
+    manifest = _manifest(spec, versions, contents)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        _refuse_another(target, manifest)
+        return manifest
+    _write(target, {**contents, MANIFEST_FILE: _pretty(manifest)})
+    return manifest
+
+
+def _remember(spec: PackSpec, artifact: bytes, golden: GoldenRows) -> bytes:
+    scorer = Scorer(spec, artifact, digest="")
+    answer = score_golden(scorer, golden)
+    _probe_missing(spec, scorer, golden)
+    remembered = {
+        "columns": golden.columns,
+        "rows": golden.rows,
+        "score": answer.score,
+        **({} if answer.confidence is None else {"confidence": answer.confidence}),
+    }
+    return msgspec.json.format(msgspec.json.encode(remembered), indent=1) + b"\n"
+
+
+def _probe_missing(spec: PackSpec, scorer: Scorer, golden: GoldenRows) -> None:
+    """A feature declared ``native`` may be missing any day: find out now whether the model stands that."""
+    native = [feature.name for feature in spec.schema.features if feature.missing == "native"]
+    if not native:
+        return
+    row = [None if name in native else value for name, value in zip(golden.columns, golden.rows[0], strict=True)]
+    values = np.array([row], dtype=np.float64)
+    text = scorer.score_values(golden.columns, values).row_error[0]
+    if text:
+        raise error(
+            Problem.BUNDLE_ARTIFACT_INVALID,
+            f"'missing' is 'native' for {', '.join(native)}, and with these missing: {text}",
+            "/schema/features",
+        )
+
+
+def _manifest(spec: PackSpec, versions: Mapping[str, str], contents: Mapping[str, bytes]) -> Manifest:
+    manifest = Manifest(
+        format=1,
+        name=spec.name,
+        version=spec.version,
+        framework=spec.framework,
+        library=dict(versions),
+        artifact=_ARTIFACT[spec.framework],
+        schema=spec.schema,
+        preprocessing=spec.preprocessing,
+        output=spec.output,
+        calibration=spec.calibration,
+        golden=Golden(tolerance=spec.tolerance),
+        training=spec.training,
+        files={name: file_entry(body) for name, body in contents.items()},
+        digest="",
+    )
+    return msgspec.structs.replace(manifest, digest=bundle_digest(msgspec.json.encode(manifest)))
+
+
+def _pretty(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def _write(target: Path, contents: Mapping[str, bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The leading dot keeps a server that looks at the parent folder from taking it for a bundle.
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        for name, body in contents.items():
+            (draft / name).write_bytes(body)
+        draft.chmod(0o755)
+        load(draft)
+        draft.rename(target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _refuse_another(target: Path, manifest: Manifest) -> None:
+    if (target / MANIFEST_FILE).exists() and store.read_manifest(target).digest == manifest.digest:
+        load(target, manifest.digest)
+        return
+    raise error(
+        Problem.INVALID_SETTING,
+        f"{target} holds something else, and a bundle is never changed: pack into another folder, under another version",
+    )
+
+
+def _installed(framework: Framework) -> dict[str, str]:
+    versions = {package: library.installed_version(package) for package in _PACKAGES[framework]}
+    return {package: version for package, version in versions.items() if version is not None}
+
+
+def _read_model(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise error(Problem.INVALID_SETTING, f"the model file {path} cannot be read: {exc.strerror}") from exc

@@ -1,0 +1,91 @@
+"""The command ``signalyard demo``."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from signalyard.problems import SignalyardError
+from signalyard_demo.data import DataError
+from signalyard_demo.processes import InterruptError, ProcessError, tail
+from signalyard_demo.replay import ReplayError
+from signalyard_demo.report import Report, Screen
+from signalyard_demo.run import Options, SetupError, run
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on stdout.")
+@click.option(
+    "--snapshots", type=click.IntRange(min=30), default=None, help="How many to replay.  [default: 3000, or 300]"
+)
+@click.option("--small", is_flag=True, help="Generated trades, labelled as such; no network; a few seconds.")
+@click.option("--keep", is_flag=True, help="Leave the servers up afterwards, until Ctrl-C.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".state/demo"),
+    show_default=True,
+    help="Work folder; made anew each time.",
+)
+@click.option(
+    "--router-bin", type=click.Path(path_type=Path), help="The router's `signalyard`.  [default: .venv/router's]"
+)
+@click.option(
+    "--runtimes-bin", type=click.Path(path_type=Path), help="The servers' `signalyard`.  [default: .venv/runtimes']"
+)
+def demo(
+    *,
+    as_json: bool,
+    snapshots: int | None,
+    small: bool,
+    keep: bool,
+    folder: Path,
+    router_bin: Path | None,
+    runtimes_bin: Path | None,
+) -> None:
+    """Real ticks through bundle, model server and router to journalled decisions.
+
+    Trains three versions of a small model on the first part of 500,000 real E-mini S&P 500 trades, serves them, and replays
+    the held-out rest on event time. On the way the stable model server is frozen and the router killed. Exits with 0 only if
+    every snapshot got exactly one decision, in time, by the rules, with its record in a journal whose chain holds.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    screen = Screen(console)
+    options = Options(
+        folder=folder.resolve(),
+        cache=Path(".cache/signalyard").resolve(),
+        router=router_bin or _program("router"),
+        runtimes=runtimes_bin or _program("runtimes"),
+        snapshots=snapshots or 0,
+        small=small,
+        keep=keep,
+    )
+
+    def finished(report: Report) -> None:
+        if as_json:
+            click.echo(json.dumps(report.plain()))
+        else:
+            screen.report(report)
+
+    try:
+        report = run(options, screen, finished)
+    except InterruptError:
+        click.echo("signalyard demo: ended; nothing is left running", err=True)
+        sys.exit(0 if keep and options.folder.joinpath("snapshot.json").exists() else 130)
+    except ProcessError as exc:
+        log = f"\n--- the end of {exc.log} ---\n{tail(exc.log)}" if exc.log is not None else ""
+        click.echo(f"signalyard demo: {exc}{log}", err=True)
+        sys.exit(1)
+    except (DataError, SetupError, ReplayError, SignalyardError) as exc:
+        click.echo(f"signalyard demo: {exc}\nlogs: {options.folder / 'logs'}", err=True)
+        sys.exit(1)
+    sys.exit(0 if report.passed else 1)
+
+
+def _program(environment: str) -> Path:
+    """The `signalyard` of an environment beside this one, as the Makefile makes them; else this environment's own."""
+    beside = Path(sys.prefix).parent / environment / "bin" / "signalyard"
+    return beside if beside.exists() else Path(sys.prefix) / "bin" / "signalyard"

@@ -1,0 +1,422 @@
+"""The local journal: the chain, the restart, and every way in which a disk lets it down."""
+
+import asyncio
+import hashlib
+import json
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from signalyard import Direction, Outcome, Reason, SignalyardError
+from signalyard.problems import Problem
+from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.segments import Tail, read
+from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.ports import JournalInDoubt
+from signalyard_router.rules.documents import parse_document
+from signalyard_router.rules.proposal import Proposal
+from signalyard_router.rules.route import GateRules
+from signalyard_router.rules.units import SECOND
+from signalyard_router.testing.disk import FaultyDisk
+from signalyard_router.testing.world import ManualWorld
+from signalyard_router.world.real import RealDisk
+
+RULES = GateRules(window=5 * SECOND, valid_for=SECOND)
+DOCUMENT = {
+    "apiVersion": "signalyard.io/v1alpha1",
+    "kind": "SignalRoute",
+    "metadata": {"name": "r"},
+    "spec": {
+        "model": "m",
+        "instruments": ["*.X"],
+        "tracks": [{"name": "stable", "version": "7", "weight": 100, "endpoint": {"service": "a", "port": 1}}],
+        "mapping": {"long": {"enter": 0.6}},
+    },
+}
+
+
+class Bench:
+    """A journal in a folder, opened and reopened as a test needs."""
+
+    def __init__(self, folder, durability="os", clock="wall", **more):
+        self.disk = FaultyDisk()
+        self.world = ManualWorld(self.disk)
+        self.settings = JournalSettings(folder=str(folder), durability=durability, clock=clock, **more)
+        self.registry = CollectorRegistry()
+        self.journal = self.open()
+
+    def open(self) -> LocalJournal:
+        self.registry = CollectorRegistry()
+        self.journal = LocalJournal(self.world, self.settings, self.registry, "test")
+        return self.journal
+
+    def value(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
+
+    async def crash(self) -> LocalJournal:
+        """Let go of the folder as a killed process does, writing nothing more, and open it again."""
+        self.journal._release()
+        return self.open()
+
+
+def proposal(number: int, direction="long", symbol="A.X", *, ts_event=None, commit_by=2**62, **more) -> Proposal:
+    return Proposal(
+        proposal_id=f"{number:032x}",
+        symbol=symbol,
+        ts_event=ts_event or 1_000 + number,
+        ts_recv=1,
+        received=0,
+        route="r",
+        revision="1",
+        direction=direction and Direction(direction),
+        commit_by=commit_by,
+        rules=RULES,
+        **more,
+    )
+
+
+def lines(folder):
+    return [line for path in sorted(folder.glob("journal-*.jsonl")) for line in path.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+def test_decisions_are_chained_and_survive_a_crash(tmp_path, durability):
+    async def run():
+        bench = Bench(tmp_path, durability)
+        settled = await bench.journal.commit([proposal(1), proposal(2), proposal(3, "short")])
+        assert [(s.decision.outcome, s.decision.reason) for s in settled] == [
+            (Outcome.EMITTED, None),
+            (Outcome.SUPPRESSED, Reason.DUPLICATE),
+            (Outcome.EMITTED, None),
+        ]
+        signal = settled[2].decision.signal
+        assert (signal.seq, signal.prev_seq) == (2, 1)
+        journal = await bench.crash()
+        assert journal.settled(f"{2:032x}", "r", "A.X") == settled[1].decision
+        assert journal.held("r", "A.X") is Direction.SHORT
+        assert [opinion.seq for opinion in journal.opinions()] == [2]
+        again = await journal.commit([proposal(3, "short"), proposal(4, "long")])
+        assert again[0].repeated
+        assert again[0].decision == settled[2].decision
+        assert (again[1].decision.signal.seq, again[1].decision.signal.epoch) == (3, signal.epoch)
+        await journal.close()
+
+    asyncio.run(run())
+    digest, number = "0" * 64, 0
+    for line in lines(tmp_path):
+        record = json.loads(line)
+        number += 1
+        assert (record["prev"], record["seq"]) == (digest, number)
+        digest = hashlib.sha256(line).hexdigest()
+    assert [json.loads(line)["kind"] for line in lines(tmp_path)] == ["start", *["decision"] * 3, "start", "decision"]
+
+
+def test_commits_of_one_turn_of_the_loop_are_one_write(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        await asyncio.gather(*(bench.journal.commit([proposal(n, symbol=f"I{n}.X")]) for n in range(50)))
+        assert bench.value("signalyard_journal_commits_total", result="ok") == 1
+        assert bench.value("signalyard_journal_records_total") == 51
+        await bench.journal.close()
+
+    asyncio.run(run())
+
+
+def test_the_same_proposal_twice_in_one_batch_is_settled_once(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        first, second = await bench.journal.commit([proposal(1), proposal(1)])
+        assert (first.repeated, second.repeated) == (False, True)
+        assert first.decision == second.decision
+        await bench.journal.close()
+        assert len(lines(tmp_path)) == 2
+
+    asyncio.run(run())
+
+
+def test_a_torn_last_line_is_cut_and_counted(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        await bench.journal.commit([proposal(1)])
+        await bench.journal.close()
+        whole = (tmp_path / "journal-00000001.jsonl").read_bytes()
+        (tmp_path / "journal-00000001.jsonl").write_bytes(whole + b'{"kind":"decision","v":1,"se')
+        journal = bench.open()
+        assert bench.value("signalyard_journal_cut_bytes_total") == 28
+        assert journal.sequence == 3
+        await journal.close()
+        assert json.loads(lines(tmp_path)[2])["cut_bytes"] == 28
+
+    asyncio.run(run())
+
+
+def break_line(path, number, change):
+    parts = path.read_bytes().splitlines(keepends=True)
+    parts[number - 1] = change(parts[number - 1])
+    path.write_bytes(b"".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda line: line.replace(b'"symbol":"A.X"', b'"symbol":"B.X"'), "line 3: the chain is broken"),
+        (lambda line: b"", "line 2: the chain is broken"),
+        (lambda line: line + line, "line 3: the chain is broken"),
+        (lambda line: b"not json\n", "line 2: the line is not a record"),
+        (lambda line: line.replace(b'"v":1', b'"v":9'), "line 2: the record has version 9"),
+        (lambda line: line.replace(b'"seq":2', b'"seq":7'), "line 2: the line after 1 must have seq 2, not 7"),
+        (lambda line: line.replace(b'"kind":"decision"', b'"kind":"guess"'), "line 2: the line is not a record"),
+        (lambda line: b"\n", "line 2: the line is not a record"),
+        (lambda line: b"[" * 100_000 + b"\n", "line 2: the line is not a record"),
+    ],
+)
+def test_any_other_break_refuses_to_start_and_names_the_line(tmp_path, change, says):
+    async def run():
+        bench = Bench(tmp_path)
+        await bench.journal.commit([proposal(1), proposal(2)])
+        await bench.journal.close()
+        before = len(list(tmp_path.iterdir()))
+        break_line(tmp_path / "journal-00000001.jsonl", 2, change)
+        with pytest.raises(SignalyardError) as refused:
+            bench.open()
+        assert refused.value.problem is Problem.JOURNAL_CORRUPT
+        assert f"journal-00000001.jsonl, {says}" in refused.value.detail
+        assert len(list(tmp_path.iterdir())) == before
+        with pytest.raises(SignalyardError, match="journal_corrupt"):  # and it did not keep the lock
+            bench.open()
+
+    asyncio.run(run())
+
+
+def test_two_routers_cannot_share_a_journal(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        with pytest.raises(SignalyardError) as refused:
+            LocalJournal(ManualWorld(), bench.settings, CollectorRegistry())
+        assert refused.value.problem is Problem.JOURNAL_LOCKED
+        assert str(tmp_path) in refused.value.detail
+        await bench.journal.close()
+        other = LocalJournal(ManualWorld(), bench.settings, CollectorRegistry())
+        await other.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+@pytest.mark.parametrize("room", [0, 1, 300])
+def test_a_full_disk_records_nothing_and_comes_back(tmp_path, durability, room):
+    async def run():
+        bench = Bench(tmp_path, durability)
+        await bench.journal.commit([proposal(1)])
+        before = lines(tmp_path)
+        bench.disk.room = room
+        for _ in range(3):
+            with pytest.raises(SignalyardError) as failed:
+                await bench.journal.commit([proposal(2, "short"), proposal(3)])
+            assert failed.value.problem is Problem.JOURNAL_UNAVAILABLE
+            assert not isinstance(failed.value, JournalInDoubt)
+            assert not bench.journal.available
+            assert bench.journal.settled(f"{2:032x}", "r", "A.X") is None
+            assert bench.journal.held("r", "A.X") is Direction.LONG
+        assert lines(tmp_path) == before
+        bench.disk.room = None
+        first, second = await bench.journal.commit([proposal(2, "short"), proposal(3)])
+        assert (first.decision.signal.seq, second.decision.signal.seq) == (2, 3)
+        assert bench.journal.available
+        await bench.journal.close()
+        assert sum(1 for _ in read(RealDisk(), str(tmp_path), Tail())) == 4
+
+    asyncio.run(run())
+
+
+def test_after_a_failed_sync_the_segment_is_closed(tmp_path):
+    async def run():
+        bench = Bench(tmp_path, "fsync")
+        await bench.journal.commit([proposal(1)])
+        bench.disk.fail_sync = True
+        with pytest.raises(SignalyardError, match="journal_unavailable"):
+            await bench.journal.commit([proposal(2, "short")])
+        bench.disk.fail_sync = False
+        (settled,) = await bench.journal.commit([proposal(2, "short")])
+        assert settled.decision.signal.seq == 2
+        await bench.journal.close()
+        assert [path.name for path in sorted(tmp_path.glob("journal-*"))] == [
+            "journal-00000001.jsonl",
+            "journal-00000002.jsonl",
+        ]
+        assert b"short" not in (tmp_path / "journal-00000001.jsonl").read_bytes()
+        journal = bench.open()
+        assert journal.held("r", "A.X") is Direction.SHORT
+        await journal.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+def test_what_cannot_be_cut_off_is_in_doubt_until_it_can(tmp_path, durability):
+    async def run():
+        bench = Bench(tmp_path, durability)
+        bench.disk.room, bench.disk.fail_truncate = 5, True
+        with pytest.raises(JournalInDoubt):
+            await bench.journal.commit([proposal(1)])
+        bench.disk.room = None
+        with pytest.raises(SignalyardError) as failed:  # nothing is written behind a torn line
+            await bench.journal.commit([proposal(2)])
+        assert not isinstance(failed.value, JournalInDoubt)
+        bench.disk.fail_truncate = False
+        (settled,) = await bench.journal.commit([proposal(2)])
+        assert settled.decision.outcome is Outcome.EMITTED
+        await bench.journal.close()
+        journal = bench.open()
+        assert journal.settled(f"{1:032x}", "r", "A.X") is None
+        await journal.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_is_visible_before_it_is_on_the_medium(tmp_path):
+    async def run():
+        bench = Bench(tmp_path, "fsync")
+        bench.disk.hang = asyncio.Event()
+        first = asyncio.ensure_future(bench.journal.commit([proposal(1)]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(bench.journal.commit([proposal(1), proposal(2, "short")]))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not first.done()
+        assert bench.journal.settled(f"{1:032x}", "r", "A.X") is None
+        assert bench.journal.opinions() == []
+        bench.disk.hang.set()
+        (one,) = await first
+        again, two = await second
+        assert again.repeated
+        assert again.decision == one.decision
+        assert two.decision.signal.seq == 2
+        await bench.journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_caller_that_gave_up_does_not_undo_its_commit(tmp_path):
+    async def run():
+        bench = Bench(tmp_path, "fsync")
+        bench.disk.hang = asyncio.Event()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await bench.journal.commit([proposal(1)])
+        bench.disk.hang.set()
+        (settled,) = await bench.journal.commit([proposal(1)])
+        assert settled.repeated
+        assert settled.decision.outcome is Outcome.EMITTED
+        await bench.journal.close()
+
+    asyncio.run(run())
+
+
+def test_what_reaches_the_gate_too_late_is_refused(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        now = bench.world.clock.monotonic()
+        (settled,) = await bench.journal.commit([proposal(1, commit_by=now - 1)])
+        assert settled.decision.reason is Reason.PAST_COMMIT_BY
+        (settled,) = await bench.journal.commit([proposal(2, commit_by=now)])
+        assert settled.decision.outcome is Outcome.EMITTED
+        await bench.journal.close()
+
+    asyncio.run(run())
+
+
+def test_the_journals_time_never_steps_back(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        await bench.journal.commit([proposal(1)])
+        bench.world.clock.step_wall(-3600 * SECOND)
+        (settled,) = await bench.journal.commit([proposal(2)])
+        assert settled.decision.reason is Reason.DUPLICATE
+        journal = await bench.crash()
+        await journal.commit([proposal(3)])
+        await journal.close()
+        times = [json.loads(line)["t"] for line in lines(tmp_path)]
+        assert times == sorted(times)
+
+    asyncio.run(run())
+
+
+def test_on_event_time_windows_follow_the_events(tmp_path):
+    async def run():
+        bench = Bench(tmp_path, clock="event")
+        at = [10 * SECOND, 14 * SECOND, 15 * SECOND]
+        settled = await bench.journal.commit([proposal(n, ts_event=ts) for n, ts in enumerate(at)])
+        assert [s.decision.reason for s in settled] == [None, Reason.DUPLICATE, None]
+        assert bench.journal.now == 15 * SECOND
+        bench.world.clock.advance(3600 * SECOND)
+        assert bench.journal.now == 15 * SECOND
+        journal = await bench.crash()
+        assert journal.now == 15 * SECOND
+        await journal.close()
+        bench.settings = JournalSettings(folder=str(tmp_path), clock="wall")
+        with pytest.raises(SignalyardError) as refused:
+            bench.open()
+        assert (refused.value.problem, refused.value.pointer) == (Problem.INVALID_SETTING, "/clock")
+
+    asyncio.run(run())
+
+
+def test_a_document_is_recorded_once_and_its_changes_are_counted(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        (first,) = bench.journal.accept([(parse_document(DOCUMENT, "r.yaml"), "r.yaml")])
+        assert first.generation == 1
+        journal = await bench.crash()
+        (same,) = journal.accept([(parse_document(DOCUMENT, "r.yaml"), "r.yaml")])
+        assert same.generation == 1
+        changed = json.loads(json.dumps(DOCUMENT))
+        changed["spec"]["deadline"] = "90ms"
+        (second,) = journal.accept([(parse_document(changed, "r.yaml"), "r.yaml")])
+        assert second.generation == 2
+        (late,) = await journal.commit([proposal(1, generation=1)])
+        assert late.decision.reason is Reason.SUPERSEDED
+        (good,) = await journal.commit([proposal(2, generation=2)])
+        assert good.decision.outcome is Outcome.EMITTED
+        await journal.close()
+        assert [json.loads(line)["kind"] for line in lines(tmp_path)].count("route") == 2
+
+    asyncio.run(run())
+
+
+def test_a_full_segment_is_followed_by_another(tmp_path):
+    async def run():
+        bench = Bench(tmp_path, segment_bytes=2_000)
+        for number in range(20):
+            await bench.journal.commit([proposal(number)])
+        await bench.journal.close()
+        assert len(list(tmp_path.glob("journal-*.jsonl"))) > 3
+        assert bench.open().sequence == 22
+        await bench.journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_folder_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SignalyardError) as refused:
+        LocalJournal(ManualWorld(), JournalSettings(folder=str(tmp_path / "file" / "journal")), CollectorRegistry())
+    assert refused.value.problem is Problem.JOURNAL_UNAVAILABLE
+    disk = FaultyDisk()
+    disk.fail_open = True
+    with pytest.raises(SignalyardError, match="journal_unavailable"):
+        LocalJournal(ManualWorld(disk), JournalSettings(folder=str(tmp_path / "j")), CollectorRegistry())
+
+
+def test_a_closed_journal_takes_nothing(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        waiting = asyncio.ensure_future(bench.journal.commit([proposal(1)]))
+        await asyncio.sleep(0)
+        await bench.journal.close()
+        assert (await waiting)[0].decision.outcome is Outcome.EMITTED
+        with pytest.raises(SignalyardError, match="journal_unavailable"):
+            await bench.journal.commit([proposal(2)])
+
+    asyncio.run(run())

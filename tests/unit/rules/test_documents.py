@@ -1,0 +1,235 @@
+import copy
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signalyard.problems import CallerError, Problem
+from signalyard.words import Track
+from signalyard_router.adapters.files.store import FileRouteStore
+from signalyard_router.rules.documents import canonical, parse_document, revision
+from signalyard_router.rules.route import FlatRung, ModelRung, TrackRung, compile_route
+from signalyard_router.rules.units import nanoseconds, rate
+
+TEXT = """
+apiVersion: signalyard.io/v1alpha1
+kind: SignalRoute
+metadata: {name: rb-trend}
+spec:
+  model: rb-trend
+  instruments: ["rb*.SHFE"]
+  deadline: 100ms
+  tracks:
+    - {name: stable,  version: "7", weight: 90, endpoint: {service: rb-trend-stable, port: 8080}}
+    - {name: canary,  version: "8", weight: 10, endpoint: {service: rb-trend-canary, port: 8080}}
+    - {name: standby, version: "6", endpoint: {service: rb-trend-standby, port: 8080}}
+  ladder: [{standby: "6"}, {skip: {}}]
+  mapping: {long: {enter: 0.6, exit: 0.52}, short: {enter: 0.4, exit: 0.48}, position: {scale: linear, max: 1.0}}
+  filters: {directions: [long, short, flat], minConfidence: 0.55}
+  dedupe: {window: 5s}
+  limits: {signals: 60/min, flips: 4/min}
+"""
+
+
+def document():
+    return yaml.safe_load(TEXT)
+
+
+def compiled(data):
+    return compile_route(parse_document(data, "rb.yaml"), place="rb.yaml")
+
+
+def put(data, path, value):
+    *parents, name = path
+    for step in parents:
+        data = data[step]
+    if value is REMOVE:
+        del data[name]
+    else:
+        data[name] = value
+
+
+REMOVE = object()
+
+
+def test_a_good_document_becomes_a_route():
+    route = compiled(document())
+    assert route.weights == {Track.STABLE: 9_000, Track.CANARY: 1_000}
+    assert [type(rung) for rung in route.ladder] == [TrackRung]
+    assert route.deadline == 100_000_000
+    assert route.gate.window == 5_000_000_000
+    assert (route.gate.signals.count, route.gate.flips.count) == (60, 4)
+
+
+def test_the_shipped_ladder_is_every_standby_then_skip():
+    data = document()
+    del data["spec"]["ladder"]
+    assert [rung.target.version for rung in compiled(data).ladder] == ["6"]
+
+
+def test_every_kind_of_rung():
+    data = document()
+    data["spec"]["ladder"] = [
+        {"standby": "6"},
+        {"model": {"name": "momentum", "version": "1", "endpoint": {"service": "momentum", "port": 8080}}},
+        {"flat": {"after": "30s"}},
+        {"skip": {}},
+    ]
+    assert [type(rung) for rung in compiled(data).ladder] == [TrackRung, ModelRung, FlatRung]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "pointer", "says"),
+    [
+        (("spec", "modle"), "x", "/spec", "modle"),
+        (("spec", "model"), 7, "/spec/model", "str"),
+        (("spec", "deadline"), "100 ms", "/spec/deadline", "write a duration such as 100ms"),
+        (("spec", "deadline"), "0ms", "/spec/deadline", "more than zero"),
+        (("spec", "limits", "signals"), "60 a minute", "/spec/limits/signals", "write a rate such as 60/min"),
+        (("spec", "limits", "flips"), "9999/min", "/spec/limits/flips", "at most 1000"),
+        (("spec", "tracks", 0, "weight"), 80, "/spec/tracks", "the weights must add up to 100, they are 80 + 10"),
+        (("spec", "tracks", 0, "weight"), -1, "/spec/tracks/0/weight", ">= 0"),
+        (("spec", "tracks", 0, "weight"), 90.001, "/spec/tracks/0/weight", "two decimals"),
+        (("spec", "tracks", 2, "weight"), 5, "/spec/tracks/2/weight", "a standby takes no weight"),
+        (("spec", "tracks", 1, "name"), "stable", "/spec/tracks/1/name", "there is a stable track already"),
+        (("spec", "tracks", 0, "name"), "blue", "/spec/tracks/0/name", "blue"),
+        (("spec", "tracks", 0, "endpoint", "port"), 70000, "/spec/tracks/0/endpoint/port", "65535"),
+        (("spec", "tracks", 0, "endpoint"), REMOVE, "/spec/tracks/0", "endpoint"),
+        (("spec", "tracks"), [], "/spec/tracks", "length"),
+        (("spec", "instruments"), [], "/spec/instruments", "length"),
+        (
+            ("spec", "ladder"),
+            [{"skip": {}}, {"standby": "6"}],
+            "/spec/ladder/1",
+            "never reached: rung 0 (skip) always answers",
+        ),
+        (("spec", "ladder"), [{"standby": "5"}], "/spec/ladder/0/standby", "no standby track has version '5'"),
+        (("spec", "ladder"), [{}], "/spec/ladder/0", "exactly one of"),
+        (("spec", "ladder"), [{"standby": "6", "skip": {}}], "/spec/ladder/0", "exactly one of"),
+        (("spec", "ladder"), [{"flat": {}}], "/spec/ladder/0/flat", "after"),
+        (("spec", "ladder"), [{"flat": {"after": "0s"}}], "/spec/ladder/0/flat/after", "more than zero"),
+        (("spec", "mapping"), {}, "/spec/mapping", "at least one of long and short"),
+        (("spec", "mapping", True), "score", "/spec/mapping", "quoted"),
+        (("spec", "mapping", "long", "exit"), 0.7, "/spec/mapping/long/exit", "at or below where it begins"),
+        (("spec", "mapping", "short", "exit"), 0.3, "/spec/mapping/short/exit", "at or above where it begins"),
+        (("spec", "mapping", "long", "exit"), 0.4, "/spec/mapping/long/exit", "one score means both"),
+        (("spec", "mapping", "short", "exit"), 0.6, "/spec/mapping/short/exit", "one score means both"),
+        (("spec", "mapping", "long", "enter"), float("nan"), "/spec/mapping/long/enter", "finite"),
+        (("spec", "filters", "minConfidence"), 1.5, "/spec/filters/minConfidence", "<= 1"),
+        (("spec", "filters", "directions"), [], "/spec/filters/directions", "at least one"),
+        (("spec", "filters", "directions"), ["up"], "/spec/filters/directions/0", "up"),
+        (("spec", "pin"), {"rb2410.SHFE": "standby"}, "/spec/pin", "no such track"),
+        (("metadata", "name"), "RB Trend", "/metadata/name", "lower-case"),
+        (("kind",), "Route", "/kind", "Route"),
+        (("spec", "halted"), True, "/spec", "halted"),
+    ],
+)
+def test_a_bad_document_is_refused_by_the_name_of_its_field(path, value, pointer, says):
+    data = document()
+    put(data, path, value)
+    with pytest.raises(CallerError) as refused:
+        compiled(data)
+    assert refused.value.problem is Problem.INVALID_DOCUMENT
+    assert refused.value.pointer == pointer
+    assert refused.value.detail.startswith("rb.yaml: ")
+    assert says in refused.value.detail
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 7, {}])
+def test_what_is_no_document_at_all(data):
+    with pytest.raises(CallerError, match="invalid_document"):
+        parse_document(data, "rb.yaml")
+
+
+durations = st.sampled_from(["1us", "20ms", "2.5s", "10m", "1h"])
+documents = st.fixed_dictionaries(
+    {
+        "model": st.text(min_size=1, max_size=20),
+        "instruments": st.lists(st.sampled_from(["rb*.SHFE", "ES.CME", "*"]), min_size=1, unique=True),
+        "canary": st.integers(0, 100),
+        "long": st.floats(0.5, 1).map(lambda value: round(value, 3)),
+        "short": st.floats(0, 0.49).map(lambda value: round(value, 3)),
+        "deadline": durations,
+        "window": durations,
+        "pin": st.dictionaries(st.sampled_from(["rb2410.SHFE", "ES.CME"]), st.sampled_from(["stable", "canary"])),
+        "limits": st.sampled_from([{}, {"signals": "60/min"}, {"flips": "4/min", "signals": "1/s"}]),
+        "ladder": st.sampled_from([None, [], [{"standby": "6"}], [{"flat": {"after": "30s"}}, {"skip": {}}]]),
+    }
+)
+
+
+@given(documents, st.randoms())
+def test_any_document_comes_back_with_the_same_revision(parts, random):
+    data = document()
+    spec = data["spec"]
+    for name in ("model", "instruments", "deadline", "pin", "limits", "ladder"):
+        spec[name] = parts[name]
+    spec["dedupe"] = {"window": parts["window"]}
+    spec["tracks"][0]["weight"], spec["tracks"][1]["weight"] = 100 - parts["canary"], parts["canary"]
+    spec["mapping"] = {"long": {"enter": parts["long"]}, "short": {"enter": parts["short"]}}
+    first = parse_document(data, "one")
+    again = parse_document(msgspec.json.decode(canonical(first)), "two")
+    assert again == first
+    assert revision(again) == revision(first)
+    through_yaml = parse_document(yaml.safe_load(yaml.safe_dump(msgspec.to_builtins(first))), "three")
+    assert revision(through_yaml) == revision(first)
+    shuffled = copy.deepcopy(data)
+    keys = list(shuffled["spec"])
+    random.shuffle(keys)
+    shuffled["spec"] = {key: shuffled["spec"][key] for key in keys}
+    assert revision(parse_document(shuffled, "four")) == revision(first)
+    assert compile_route(again).revision == revision(first)
+
+
+def test_another_document_has_another_revision():
+    data = document()
+    data["spec"]["dedupe"]["window"] = "6s"
+    assert revision(parse_document(data, "x")) != revision(parse_document(document(), "x"))
+
+
+def test_a_folder_of_files(tmp_path):
+    (tmp_path / "a.yaml").write_text(TEXT + "---\n" + TEXT.replace("rb-trend}", "second}"))
+    (tmp_path / "notes.txt").write_text("not a document")
+    assert [(doc.metadata.name, place) for doc, place in FileRouteStore(tmp_path).load()] == [
+        ("rb-trend", "a.yaml, document 1"),
+        ("second", "a.yaml, document 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({}, "holds no route"),
+        ({"a.yaml": "spec: [\n"}, "a.yaml, line 2, column 1: not YAML"),
+        ({"a.yaml": "kind: x\nkind: y\n"}, "a.yaml, line 2, column 1: not YAML: the key 'kind' is given twice"),
+        ({"a.yaml": b"\xff\xfe\x00"}, "a.yaml cannot be read"),
+        ({"a.yaml": TEXT, "b.yaml": TEXT}, "the route 'rb-trend' is defined in a.yaml already"),
+    ],
+)
+def test_a_folder_that_cannot_be_used(tmp_path, files, says):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CallerError) as refused:
+        FileRouteStore(tmp_path).load()
+    assert says in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("100ms", 10**8), ("2.5s", 25 * 10**8), ("1us", 10**3), ("2h", 72 * 10**11)]
+)
+def test_durations(text, value):
+    assert nanoseconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 s", "-5s", "5d", "1e3s", "s", "5s\n"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError, match="not a duration"):
+        nanoseconds(text)
+
+
+@pytest.mark.parametrize("text", ["0/min", "60", "60/day", "-1/s", "1.5/s"])
+def test_what_is_no_rate(text):
+    with pytest.raises(ValueError, match="not a rate"):
+        rate(text)
