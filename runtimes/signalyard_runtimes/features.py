@@ -21,6 +21,7 @@ Mask = npt.NDArray[np.bool_]
 
 _COLUMNS_POINTER = f"/inputs/0/parameters/{COLUMNS_PARAMETER}"
 _KNOWN_ORDERS = 64
+_LARGEST = float(np.finfo(np.float64).max)
 _NUMBER_TYPES = frozenset((float, int, type(None)))
 
 
@@ -41,8 +42,13 @@ class Features:
         features = schema.features
         self._features = features
         self._names = schema.names
-        self._minimum = np.array([-np.inf if item.minimum is None else item.minimum for item in features])
-        self._maximum = np.array([np.inf if item.maximum is None else item.maximum for item in features])
+        # The ends of the finite numbers stand for "no bound": what lies beyond them is infinite, and refused.
+        self._minimum = np.array(
+            [-_LARGEST if item.minimum is None else item.minimum for item in features], dtype=np.float64
+        )
+        self._maximum = np.array(
+            [_LARGEST if item.maximum is None else item.maximum for item in features], dtype=np.float64
+        )
         self._refused = np.array([item.missing == "refuse" for item in features])
         self._fill = np.array([np.nan if item.fill is None else item.fill for item in features])
         self._fills = any(item.fill is not None for item in features)
@@ -101,13 +107,13 @@ class Features:
 
     def _bad(self, matrix: Matrix) -> Mask:
         # A comparison with NaN is false, so that a missing value is bad only where it is refused.
-        bad = (
-            (matrix < self._minimum) | (matrix > self._maximum) | np.isinf(matrix) | (np.isnan(matrix) & self._refused)
-        )
-        if self._wholes:
-            fraction = (matrix != np.floor(matrix)) & ~np.isnan(matrix) & self._whole
-            bad = np.logical_or(bad, fraction | (((matrix < 0) | (matrix > 1)) & self._bool))
-        return bad
+        missing: Mask = np.isnan(matrix)
+        bad: Mask = (matrix < self._minimum) | (matrix > self._maximum) | (missing & self._refused)
+        if not self._wholes:
+            return bad
+        fraction = (matrix != np.floor(matrix)) & ~missing & self._whole
+        worse: Mask = bad | fraction | (((matrix < 0) | (matrix > 1)) & self._bool)
+        return worse
 
     def _prepare(self, matrix: Matrix) -> Matrix:
         if self._fills:

@@ -23,6 +23,7 @@ from signalyard_runtimes.bundle.manifest import (
     check_description,
     check_library,
     check_tolerance,
+    convert,
 )
 from signalyard_runtimes.scorer import Scorer, load, score_golden
 
@@ -41,7 +42,7 @@ class PackSpec(Description, frozen=True, kw_only=True):
     the golden rows must come out.
     """
 
-    library: dict[str, str] = {}
+    library: dict[str, str] = msgspec.field(default_factory=dict)
     tolerance: Tolerance = Tolerance()
 
 
@@ -55,6 +56,8 @@ def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) 
     Raises ModelError as :func:`signalyard_runtimes.scorer.load` does; CallerError (invalid_setting) where ``target`` holds
     something else, or the model file cannot be read.
     """
+    # Through the wire form, so that a spec made in Python is checked as one from a file is, and gives the same digest.
+    spec = convert(msgspec.json.encode(spec), PackSpec, "the description")
     check_description(spec)
     check_tolerance(spec.tolerance, "/tolerance")
     versions = spec.library or _installed(spec.framework)

@@ -22,7 +22,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_
 Framework = Literal["lightgbm", "sklearn"]
 
 
-class _Form(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"):
+class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     pass
 
 
@@ -125,7 +125,7 @@ class Description(_Form, frozen=True, kw_only=True):
     preprocessing: tuple[Step, ...] = ()
     output: Output
     calibration: Calibration | None = None
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Manifest(Description, frozen=True, kw_only=True):

@@ -102,10 +102,9 @@ def test_decisions_are_chained_and_survive_a_crash(tmp_path, durability):
         await journal.close()
 
     asyncio.run(run())
-    digest, number = "0" * 64, 0
-    for line in lines(tmp_path):
+    digest = "0" * 64
+    for number, line in enumerate(lines(tmp_path), start=1):
         record = json.loads(line)
-        number += 1
         assert (record["prev"], record["seq"]) == (digest, number)
         digest = hashlib.sha256(line).hexdigest()
     assert [json.loads(line)["kind"] for line in lines(tmp_path)] == ["start", *["decision"] * 3, "start", "decision"]

@@ -1,5 +1,6 @@
 """The gate against a plain model that keeps the whole history and reads the rules off it."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import msgspec
@@ -46,7 +47,7 @@ class PlainModel:
         if last is not None and last.direction is proposal.direction and now - last.t < rules.window:
             return Outcome.SUPPRESSED, Reason.DUPLICATE
         sides = [r for r in emitted if r.direction is not Direction.FLAT]
-        flips = [b for a, b in zip(sides, sides[1:], strict=False) if a.direction is not b.direction]
+        flips = [b for a, b in itertools.pairwise(sides) if a.direction is not b.direction]
         is_flip = proposal.direction is not Direction.FLAT and sides and sides[-1].direction is not proposal.direction
         if rules.flips and is_flip:
             latched = any(r.reason is Reason.FLIP_LATCHED and r.revision == proposal.revision for r in mine)
