@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from signalyard.problems import Problem, error
 
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.adapters.http.server import HttpServer
@@ -74,6 +82,7 @@ async def serve(settings: ProcessSettings) -> None:
     """Run the router until SIGTERM or SIGINT, then drain: unready at once, no new connections, what is in flight answered."""
     world = RealWorld()
     registry = CollectorRegistry()
+    disable_created_metrics()  # a second series for every counter, of which no rule makes use
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     stop = asyncio.Event()
@@ -82,7 +91,11 @@ async def serve(settings: ProcessSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_router(settings, world=world, registry=registry) as router:
         server = HttpServer(world, router, settings.http, registry)
-        await server.start()
+        try:
+            await server.start()
+        except OSError as exc:
+            place = f"{settings.http.host} port {settings.http.port}"
+            raise error(Problem.INVALID_SETTING, f"cannot listen on {place}: {exc}", "/port") from exc
         _log.info("event=ready host=%s port=%d routes=%d", settings.http.host, server.port, len(router.table.routes))
         await stop.wait()
         _log.info("event=draining seconds=%g", settings.drain_seconds)

@@ -99,7 +99,7 @@ class RouteStore(Protocol):
     """Where documents come from."""
 
     def load(self) -> list[tuple[RouteDocument, str]]:
-        """All documents, each with the place that it came from. Raises CallerError: invalid_document with a pointer to the
+        """All documents, checked as a whole, each with the place that it came from. Raises CallerError: invalid_document with a pointer to the
         field, invalid_setting where there is no document at all."""
         ...
 

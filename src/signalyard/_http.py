@@ -6,11 +6,11 @@ operation gets what remains until the deadline, and a connection is offered agai
 Framing after RFC 9112: Content-Length, chunked, or until the server closes.
 """
 
+import contextlib
 import errno
 import socket
 import threading
 import time
-from select import POLLIN, poll
 from typing import Literal, NamedTuple
 
 Step = Literal["resolving", "connecting", "sending", "waiting for the answer", "reading the answer"]
@@ -26,11 +26,11 @@ _READ = 64 * 1024
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
-class Stale(Exception):
+class StaleError(Exception):
     """A kept connection ended before the first byte of an answer."""
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """What the server sent is not an HTTP/1.1 answer within the limits; the text says why."""
 
 
@@ -113,7 +113,6 @@ class Connection:
         self._lock = threading.Lock()
         self._interrupted = False
         self._socket: socket.socket | None = None
-        self._poll = poll()
 
     def open(self, resolver: Resolver, until: float) -> None:
         """Connect to the first address that accepts. Raises TimeoutError or OSError."""
@@ -136,7 +135,6 @@ class Connection:
                 failure = exc
                 self.close()
                 continue
-            self._poll.register(attempt, POLLIN)
             return
         resolver.forget()
         raise failure
@@ -153,12 +151,22 @@ class Connection:
 
         Bytes that came unasked would be read as the answer to the next request.
         """
-        return not self._poll.poll(0)
+        sock = self._socket
+        if sock is None:
+            return False
+        try:
+            sock.settimeout(0.0)
+            sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def exchange(self, request: bytes, until: float) -> Answer:
         """Send one request and read its answer.
 
-        Raises Stale, Unreadable, TimeoutError or OSError; the connection is not ``reusable`` then.
+        Raises StaleError, UnreadableError, TimeoutError or OSError; the connection is not ``reusable`` then.
         """
         sock = self._socket
         if sock is None:
@@ -179,10 +187,10 @@ class Connection:
         except ConnectionError as exc:
             if self.fresh:
                 raise
-            raise Stale from exc
+            raise StaleError from exc
         if not first:
             if not self.fresh:
-                raise Stale from refused
+                raise StaleError from refused
             raise refused or OSError("the server closed the connection without an answer")
         self.step = "reading the answer"
         answer, keep = self._read_answer(first, until)
@@ -196,12 +204,14 @@ class Connection:
             if not 100 <= head.status < 200:
                 break
             if head.status == 101:
-                raise Unreadable("it switches protocols, which nobody asked for")
+                raise UnreadableError("it switches protocols, which nobody asked for")
         if head.chunked:
             body, rest = self._read_chunks(data, until)
         elif head.length is not None:
             if head.length > MAX_BODY:
-                raise Unreadable(f"its body has {head.length} bytes, more than the {MAX_BODY} that this client reads")
+                raise UnreadableError(
+                    f"its body has {head.length} bytes, more than the {MAX_BODY} that this client reads"
+                )
             data = self._read_to(data, head.length, until)
             body, rest = data[: head.length], data[head.length :]
         elif head.status in (204, 304):
@@ -213,10 +223,10 @@ class Connection:
     def _read_head(self, data: bytes, until: float) -> tuple["_Head", bytes]:
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_HEAD:
-                raise Unreadable(f"its headers are longer than {MAX_HEAD} bytes")
+                raise UnreadableError(f"its headers are longer than {MAX_HEAD} bytes")
             data += self._more(len(data), None, until)
         if end > MAX_HEAD:
-            raise Unreadable(f"its headers are longer than {MAX_HEAD} bytes")
+            raise UnreadableError(f"its headers are longer than {MAX_HEAD} bytes")
         return _parse_head(data[:end]), data[end + 4 :]
 
     def _read_to(self, data: bytes, size: int, until: float) -> bytes:
@@ -232,7 +242,7 @@ class Connection:
         while part := self._receive(until):
             buffer += part
             if len(buffer) > MAX_BODY:
-                raise Unreadable(f"its body has more than the {MAX_BODY} bytes that this client reads")
+                raise UnreadableError(f"its body has more than the {MAX_BODY} bytes that this client reads")
         return bytes(buffer)
 
     def _read_chunks(self, data: bytes, until: float) -> tuple[bytes, bytes]:
@@ -245,13 +255,13 @@ class Connection:
             if size == 0:
                 break
             if len(body) + size > MAX_BODY:
-                raise Unreadable(f"its body has more than the {MAX_BODY} bytes that this client reads")
+                raise UnreadableError(f"its body has more than the {MAX_BODY} bytes that this client reads")
             while len(buffer) < at + size + 2:
                 buffer += self._more(len(body) + len(buffer) - at, None, until)
             body += memoryview(buffer)[at : at + size]
             at += size
             if buffer[at : at + 2] != b"\r\n":
-                raise Unreadable("a chunk of its body does not end where it says")
+                raise UnreadableError("a chunk of its body does not end where it says")
             # Drop what has been taken, or a body of small chunks is held twice.
             del buffer[: at + 2]
             at = 0
@@ -260,13 +270,13 @@ class Connection:
             at, line = self._read_line(buffer, at, until)
             trailers += len(line)
             if trailers > MAX_HEAD:
-                raise Unreadable(f"its trailers are longer than {MAX_HEAD} bytes")
+                raise UnreadableError(f"its trailers are longer than {MAX_HEAD} bytes")
         return bytes(body), bytes(buffer[at:])
 
     def _read_line(self, buffer: bytearray, at: int, until: float) -> tuple[int, bytes]:
         while (end := buffer.find(b"\r\n", at)) < 0:
             if len(buffer) - at > MAX_HEAD:
-                raise Unreadable("a line between its chunks is too long")
+                raise UnreadableError("a line between its chunks is too long")
             buffer += self._more(len(buffer), None, until)
         return end + 2, bytes(buffer[at:end])
 
@@ -274,7 +284,10 @@ class Connection:
         part = self._receive(until)
         if not part:
             of = f" of {want}" if want is not None else ""
-            raise OSError(errno.ECONNRESET, f"the server closed the connection in the middle of its answer, after {have}{of} bytes")
+            raise OSError(
+                errno.ECONNRESET,
+                f"the server closed the connection in the middle of its answer, after {have}{of} bytes",
+            )
         return part
 
     def _receive(self, until: float) -> bytes:
@@ -313,35 +326,39 @@ class _Head(NamedTuple):
 def _parse_head(head: bytes) -> _Head:
     lines = head.split(b"\r\n")
     start = lines[0]
-    if not start.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")) or not start[9:12].isdigit() or start[12:13] not in (b"", b" "):
-        raise Unreadable(f"it does not begin as an HTTP/1.1 answer but with {start[:40]!r}")
+    if (
+        not start.startswith((b"HTTP/1.1 ", b"HTTP/1.0 "))
+        or not start[9:12].isdigit()
+        or start[12:13] not in (b"", b" ")
+    ):
+        raise UnreadableError(f"it does not begin as an HTTP/1.1 answer but with {start[:40]!r}")
     keep = start[7:8] == b"1"
     length: int | None = None
     chunked = False
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
         if not colon or not name or name != name.strip():
-            raise Unreadable(f"it has a header that is none: {line[:40]!r}")
+            raise UnreadableError(f"it has a header that is none: {line[:40]!r}")
         match name.lower():
             case b"content-length":
                 value = value.strip()
                 if not value.isdigit() or len(value) > 18 or length not in (None, int(value)):
-                    raise Unreadable(f"its content-length is {value[:40]!r}")
+                    raise UnreadableError(f"its content-length is {value[:40]!r}")
                 length = int(value)
             case b"transfer-encoding":
                 if chunked or value.strip().lower() != b"chunked":
-                    raise Unreadable(f"its transfer-encoding is {value.strip()[:40]!r}, not chunked")
+                    raise UnreadableError(f"its transfer-encoding is {value.strip()[:40]!r}, not chunked")
                 chunked = True
             case b"content-encoding":
                 if value.strip().lower() != b"identity":
-                    raise Unreadable(f"its content-encoding is {value.strip()[:40]!r}, and none was asked for")
+                    raise UnreadableError(f"its content-encoding is {value.strip()[:40]!r}, and none was asked for")
             case b"connection":
                 tokens = value.lower()
                 keep = b"close" not in tokens and (keep or b"keep-alive" in tokens)
             case _:
                 pass
     if chunked and length is not None:
-        raise Unreadable("it has both a content-length and a transfer-encoding")
+        raise UnreadableError("it has both a content-length and a transfer-encoding")
     return _Head(int(start[9:12]), length, chunked, keep)
 
 
@@ -349,7 +366,7 @@ def _chunk_size(line: bytes) -> int:
     digits = line.partition(b";")[0].strip()
     # int() alone would take a sign, an underscore or 0x
     if not digits or len(digits) > 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
-        raise Unreadable(f"a chunk of its body has the size {line[:40]!r}")
+        raise UnreadableError(f"a chunk of its body has the size {line[:40]!r}")
     return int(digits, 16)
 
 
@@ -361,7 +378,5 @@ def _remaining(until: float) -> float:
 
 
 def _shut_down(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # not connected yet, or no longer: nothing waits on it
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # not connected yet, or no longer: nothing waits on it

@@ -37,7 +37,9 @@ SCHEMA_PARAMETER = "schema"
 CALIBRATED_PARAMETER = "calibrated"
 
 
-class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"):
+class Feature(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
+):
     """One column of a model's input.
 
     ``minimum`` and ``maximum`` are inclusive. ``missing`` says what a missing value means: ``refuse`` it, let the model
@@ -126,11 +128,15 @@ def decode_columns(text: object) -> tuple[str, ...]:
     """
     pointer = f"/inputs/0/parameters/{COLUMNS_PARAMETER}"
     if not isinstance(text, str):
-        raise error(Problem.INVALID_SNAPSHOT, "the parameter 'columns' must be a string holding a JSON array of names", pointer)
+        raise error(
+            Problem.INVALID_SNAPSHOT, "the parameter 'columns' must be a string holding a JSON array of names", pointer
+        )
     try:
         columns = _columns_from(text)
     except _UNREADABLE as exc:
-        raise error(Problem.INVALID_SNAPSHOT, f"the parameter 'columns' is not a JSON array of names: {exc}", pointer) from exc
+        raise error(
+            Problem.INVALID_SNAPSHOT, f"the parameter 'columns' is not a JSON array of names: {exc}", pointer
+        ) from exc
     if len(set(columns)) != len(columns):
         twice = next(name for index, name in enumerate(columns) if name in columns[:index])
         raise error(Problem.DUPLICATE_FEATURE, f"the feature {twice!r} is given twice", pointer)
@@ -161,12 +167,18 @@ def decode_response(body: bytes, *, request_id: str, model: str, version: str, r
     if ROW_ERROR in tensors:
         row_error = tensors[ROW_ERROR].data
         if len(row_error) != rows or not all(isinstance(item, str) for item in row_error):
-            raise error(Problem.MODEL_ANSWER_WRONG_SHAPE, f"'{ROW_ERROR}' must hold {rows} strings", f"/outputs/{ROW_ERROR}")
+            raise error(
+                Problem.MODEL_ANSWER_WRONG_SHAPE, f"'{ROW_ERROR}' must hold {rows} strings", f"/outputs/{ROW_ERROR}"
+            )
     for index, text in enumerate(row_error):
         if text:
             continue
         if score[index] is None:
-            raise error(Problem.MODEL_ANSWER_NOT_FINITE, f"row {index} is good and has no score", f"/outputs/{SCORE}/data/{index}")
+            raise error(
+                Problem.MODEL_ANSWER_NOT_FINITE,
+                f"row {index} is good and has no score",
+                f"/outputs/{SCORE}/data/{index}",
+            )
         if confidence is not None:
             value = confidence[index]
             if value is None or not 0.0 <= value <= 1.0:
@@ -177,7 +189,9 @@ def decode_response(body: bytes, *, request_id: str, model: str, version: str, r
                 )
     digest = (response.parameters or {}).get(DIGEST_PARAMETER)
     if not isinstance(digest, str) or not digest:
-        raise error(Problem.MODEL_ANSWER_MALFORMED, "the parameter 'digest' must be a string", f"/parameters/{DIGEST_PARAMETER}")
+        raise error(
+            Problem.MODEL_ANSWER_MALFORMED, "the parameter 'digest' must be a string", f"/parameters/{DIGEST_PARAMETER}"
+        )
     return ScoredRows(
         model=model, version=version, digest=digest, score=score, confidence=confidence, row_error=row_error
     )
@@ -260,7 +274,10 @@ def metadata(card: ModelCard, platform: str) -> oip.ModelMetadata:
         platform=platform,
         inputs=[
             oip.MetadataTensor(
-                name=INPUT, datatype="FP64", shape=[-1, len(card.schema.features)], parameters=dict(schema_parameters(card))
+                name=INPUT,
+                datatype="FP64",
+                shape=[-1, len(card.schema.features)],
+                parameters=dict(schema_parameters(card)),
             )
         ],
         outputs=outputs,
@@ -277,13 +294,17 @@ def decode_metadata(body: bytes, *, model: str, version: str) -> ModelCard:
         answer = _metadata_decoder.decode(body)
         tensor = next((item for item in answer.inputs or [] if item.name == INPUT), None)
         if tensor is None or not tensor.parameters:
-            raise error(Problem.MODEL_ANSWER_MALFORMED, f"the metadata describes no input '{INPUT}' of this profile", "/inputs")
+            raise error(
+                Problem.MODEL_ANSWER_MALFORMED, f"the metadata describes no input '{INPUT}' of this profile", "/inputs"
+            )
         parameters = tensor.parameters
         schema = _schema_decoder.decode(str(parameters.get(SCHEMA_PARAMETER, "")))
     except _UNREADABLE as exc:
         raise error(Problem.MODEL_ANSWER_MALFORMED, f"not the metadata of a model of this profile: {exc}") from exc
     if answer.name != model:
-        raise error(Problem.MODEL_ANSWER_WRONG_VERSION, f"asked for {model}, the metadata is of {_shown(answer.name)}", "/name")
+        raise error(
+            Problem.MODEL_ANSWER_WRONG_VERSION, f"asked for {model}, the metadata is of {_shown(answer.name)}", "/name"
+        )
     if len(set(schema.names)) != len(schema.names):
         raise error(
             Problem.MODEL_ANSWER_MALFORMED,
@@ -292,7 +313,9 @@ def decode_metadata(body: bytes, *, model: str, version: str) -> ModelCard:
         )
     digest = parameters.get(DIGEST_PARAMETER)
     if not isinstance(digest, str) or not digest:
-        raise error(Problem.MODEL_ANSWER_MALFORMED, "the metadata has no digest", f"/inputs/0/parameters/{DIGEST_PARAMETER}")
+        raise error(
+            Problem.MODEL_ANSWER_MALFORMED, "the metadata has no digest", f"/inputs/0/parameters/{DIGEST_PARAMETER}"
+        )
     return ModelCard(
         model=model,
         version=version,

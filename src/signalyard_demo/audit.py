@@ -105,7 +105,10 @@ def audit(folder: Path, rules: Rules, answered: Iterable[Answered]) -> Audit:
     result.decisions = len(decisions)
     checker = _Checker(rules, result)
     for record in decisions:
-        checker.check(record)
+        try:
+            checker.check(record)
+        except (KeyError, TypeError, ValueError) as exc:
+            result.findings.append(Finding("form", int(record["seq"]), f"not a decision's record: {exc!r}"))
     _compare(decisions, answered, result)
     return result
 
@@ -269,8 +272,8 @@ class _Checker:
         if not reduces and (confidence is None or confidence < rules.min_confidence):
             self._find("confidence", record, f"emitted with a confidence of {confidence}")
         self._numbering(record, last)
-        if int(record["ts_expire"]) - int(record["ts_init"]) != rules.valid_for:
-            self._find("expiry", record, f"lives for {int(record['ts_expire']) - int(record['ts_init'])} ns")
+        if int(record["ts_expire"]) - now != rules.valid_for:
+            self._find("expiry", record, f"lives for {int(record['ts_expire']) - now} ns")
         emissions = self._emissions[record.get("route", "")]
         _forget(emissions, now - _MINUTE_NS)
         if not reduces and len(emissions) >= rules.signals:
@@ -326,7 +329,7 @@ def _compare(decisions: list[dict[str, Any]], answered: Iterable[Answered], resu
     def find(seq: int, text: str) -> None:
         result.findings.append(Finding("recorded", seq, text))
 
-    recorded = {record["proposal_id"]: record for record in decisions}
+    recorded = {str(record.get("proposal_id")): record for record in decisions}
     told: set[str] = set()
     for answer in answered:
         told.add(answer.proposal_id)
@@ -342,4 +345,4 @@ def _compare(decisions: list[dict[str, Any]], answered: Iterable[Answered], resu
             find(int(record["seq"]), f"{answer.symbol}: the sequence is not the one that was sent")
     for proposal, record in recorded.items():
         if proposal not in told:
-            find(int(record["seq"]), f"{record['symbol']}: in the journal, and nobody was told")
+            find(int(record["seq"]), f"{record.get('symbol')}: in the journal, and nobody was told")

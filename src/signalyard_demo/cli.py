@@ -3,16 +3,12 @@
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
 
 from signalyard.problems import SignalyardError
-from signalyard_demo.data import DataError
-from signalyard_demo.processes import InterruptError, ProcessError, tail
-from signalyard_demo.replay import ReplayError
-from signalyard_demo.report import Report, Screen
-from signalyard_demo.run import Options, SetupError, run
 
 
 @click.command()
@@ -53,6 +49,14 @@ def demo(
     every snapshot got exactly one decision, in time, by the rules, with its record in a journal whose chain holds.
     """
     console = Console(stderr=as_json, highlight=False)
+    console.print("loading the training libraries")
+    # Imported late: they take seconds, and --help should not.
+    from signalyard_demo.data import DataError
+    from signalyard_demo.processes import InterruptError, ProcessError, tail
+    from signalyard_demo.replay import ReplayError
+    from signalyard_demo.report import Report, Screen
+    from signalyard_demo.run import Options, SetupError, run
+
     screen = Screen(console)
     options = Options(
         folder=folder.resolve(),
@@ -64,25 +68,33 @@ def demo(
         keep=keep,
     )
 
+    reports: list[Report] = []
+
     def finished(report: Report) -> None:
+        reports.append(report)
         if as_json:
             click.echo(json.dumps(report.plain()))
         else:
             screen.report(report)
 
+    def fail(text: object, log: Path | None) -> NoReturn:
+        shown = f"\n--- the end of {log} ---\n{said}" if log is not None and (said := tail(log)) else ""
+        click.echo(f"signalyard demo: {text}{shown}", err=True)
+        sys.exit(1)
+
     try:
-        report = run(options, screen, finished)
+        run(options, screen, finished)
     except InterruptError:
         click.echo("signalyard demo: ended; nothing is left running", err=True)
-        sys.exit(0 if keep and options.folder.joinpath("snapshot.json").exists() else 130)
+        if not reports:
+            sys.exit(130)
     except ProcessError as exc:
-        log = f"\n--- the end of {exc.log} ---\n{tail(exc.log)}" if exc.log is not None else ""
-        click.echo(f"signalyard demo: {exc}{log}", err=True)
-        sys.exit(1)
-    except (DataError, SetupError, ReplayError, SignalyardError) as exc:
-        click.echo(f"signalyard demo: {exc}\nlogs: {options.folder / 'logs'}", err=True)
-        sys.exit(1)
-    sys.exit(0 if report.passed else 1)
+        fail(exc, exc.log)
+    except (ReplayError, SignalyardError) as exc:
+        fail(exc, options.folder / "logs" / "router.log")
+    except (DataError, SetupError) as exc:
+        fail(exc, None)
+    sys.exit(0 if reports[0].passed else 1)
 
 
 def _program(environment: str) -> Path:

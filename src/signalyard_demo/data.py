@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def _fetch(path: Path, report: Report) -> None:
     ):
         command = [*pip, "download", "-q", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
         command += ["--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements), "-d", folder]
-        _run(command, FETCH_TIMEOUT_SECONDS)
+        _run(command, FETCH_TIMEOUT_SECONDS, report)
         wheels = list(Path(folder).glob("*.whl"))
         if len(wheels) != 1:
             raise DataError(f"the fetch gave {len(wheels)} wheels where one was asked for")
@@ -142,15 +143,29 @@ def _fetch(path: Path, report: Report) -> None:
         unpacked.replace(path)
 
 
-def _run(command: list[str], timeout: float) -> None:
+def _run(command: list[str], timeout: float, report: Report) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired as exc:
-        raise DataError(f"the fetch did not end within {timeout:.0f} s; --small needs no network") from exc
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except OSError as exc:
         raise DataError(f"{command[0]} cannot be started: {exc}") from exc
-    if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+    started = time.monotonic()
+    with process:
+        try:
+            while True:
+                try:
+                    output, _ = process.communicate(timeout=2.0)
+                    break
+                except subprocess.TimeoutExpired as exc:
+                    waited = time.monotonic() - started
+                    if waited > timeout:
+                        raise DataError(
+                            f"the fetch did not end within {timeout:.0f} s; --small needs no network"
+                        ) from exc
+                    report(f"  ... {waited:.0f} s")
+        finally:
+            process.kill()
+    if process.returncode != 0:
+        said = "\n".join(output.strip().splitlines()[-8:])
         raise DataError(f"the fetch failed; --small needs no network. {command[0]} said:\n{said}")
 
 

@@ -66,6 +66,7 @@ class Tally:
     asked_again: int = 0
     frozen_decisions: int = 0
     frozen_seconds: float = 0.0
+    kills: int = 0
     router_away_seconds: float = 0.0
     repeated: int = 0
     repeated_equal: int = 0
@@ -105,7 +106,8 @@ class Replay:
                 freeze_due = False
                 self._freeze()
             self._thaw_when_due()
-            if place >= kill_from and not self._kill_over and self._frozen_at is None:
+            if place >= kill_from and not self._kill_over:
+                self._wait_for_thaw()
                 batch = self._take(place, KILL_BATCH)
                 if not self._kill_asked:
                     self._kill_asked = True
@@ -120,9 +122,6 @@ class Replay:
                 continue  # without a pause, so that the end finds a call in flight
             due = max(due + len(batch) / self._plan.rate, time.monotonic() - 0.1)
             time.sleep(max(0.0, due - time.monotonic()))
-        while self._frozen_at is not None:
-            time.sleep(0.02)
-            self._thaw_when_due()
         if self._kill_asked and not self._kill_over:
             self._bring_back()
         tally.phase = CALM
@@ -142,6 +141,11 @@ class Replay:
         self._faults.freeze()
         self._frozen_at = time.monotonic()
         self.tally.phase = FROZEN
+
+    def _wait_for_thaw(self) -> None:
+        while self._frozen_at is not None:
+            time.sleep(0.01)
+            self._thaw_when_due()
 
     def _thaw_when_due(self) -> None:
         if self._frozen_at is None or time.monotonic() - self._frozen_at < self._plan.frozen_seconds:
@@ -208,6 +212,7 @@ class Replay:
         self._faults.restart()
         self.tally.router_away_seconds = time.monotonic() - away
         self._kill_over = True
+        self.tally.kills += 1
         if self._newest:
             rows = [row for row, _ in self._newest]
             for decision in self._insist(rows):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,9 +21,10 @@ takes from five processes that share it, not what the router may take."""
 
 _PHASES = {
     CALM: "all is well",
-    FROZEN: "the stable model server is frozen: the standby answers",
-    KILLED: "the router is killed and comes back on the same journal",
+    FROZEN: "the stable model server is frozen, the standby answers",
+    KILLED: "the router was killed, and comes back on the same journal",
 }
+_SHORT = {CALM: "no fault", FROZEN: "model server frozen"}
 _PLAIN_EVERY = 2.0
 
 
@@ -94,6 +95,10 @@ def conclude(
         failures.append(
             f"{tally.repeated - tally.repeated_equal} snapshots sent again got another decision than before"
         )
+    if not tally.kills:
+        failures.append("the router was to be killed and was not")
+    if not audit.failover:
+        failures.append("the frozen model server went unnoticed: the standby never answered")
     if late:
         failures.append(f"{late} answers came more than {ALLOWANCE_MS:.0f} ms past the deadline")
     failures += [f"journal, {rule}: {count} findings" for rule, count in audit.by_rule().items()]
@@ -160,11 +165,11 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._drawn = 0.0
+        self._drawn = time.monotonic()
 
     def say(self, text: str) -> None:
         """A line of progress."""
-        self._console.print(Text(text))
+        self._console.print(Text(text), soft_wrap=True)
 
     def waiting(self, what: str) -> Callable[[], None]:
         """Announces a wait; the answer, called now and then, says that it goes on."""
@@ -206,7 +211,8 @@ class Screen:
 
     def report(self, report: Report) -> None:
         """Print the final report."""
-        self._console.print(_report(report))
+        for part in _report(report):
+            self._console.print(part, soft_wrap=True)
 
 
 def _live_table(tally: Tally) -> RenderableType:
@@ -220,7 +226,7 @@ def _live_table(tally: Tally) -> RenderableType:
     return table
 
 
-def _report(report: Report) -> Group:
+def _report(report: Report) -> list[RenderableType]:
     label = "GENERATED DATA: these are not market prices" if report.generated else report.source
     models = _table("version", "framework", "trained on", "held out: rows", "AUC", "log loss", "hit rate")
     for model in report.models:
@@ -240,11 +246,11 @@ def _report(report: Report) -> Group:
     _count_rows(decisions, report.reasons, prefix="reason ")
     decisions.add_section()
     _count_rows(decisions, report.answered_by, prefix="answered by ")
-    decisions.add_row("failover", f"{report.failover:,}")
-    decisions.add_row("degraded", f"{report.degraded:,}")
+    decisions.add_row("the standby stood in", f"{report.failover:,}")
+    decisions.add_row("nobody answered", f"{report.degraded:,}")
     latency = _table("latency of a call", "calls", "p50 ms", "p99 ms", "worst ms")
     for phase, item in report.latency_ms.items():
-        latency.add_row(_PHASES[phase], f"{item.calls:,}", f"{item.p50:.2f}", f"{item.p99:.2f}", f"{item.worst:.2f}")
+        latency.add_row(_SHORT[phase], f"{item.calls:,}", f"{item.p50:.2f}", f"{item.p99:.2f}", f"{item.worst:.2f}")
     frozen, killed = report.faults["model_server_frozen"], report.faults["router_killed"]
     deadline = report.deadline
     lines = [
@@ -267,7 +273,7 @@ def _report(report: Report) -> Group:
         else Text("FAILED: " + "; ".join(report.failures), style="bold red")
     )
     text = [Text(line) for line in (*lines, *findings)]
-    return Group(Text(label, style="bold"), models, decisions, latency, *text, verdict)
+    return [Text(label, style="bold"), models, decisions, latency, *text, verdict]
 
 
 def _table(*columns: str, right: bool = False) -> Table:

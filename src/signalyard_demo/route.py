@@ -42,7 +42,6 @@ spec:
     - {{name: standby, version: "{VERSIONS[STANDBY]}", endpoint: {{service: {host}, port: {ports[STANDBY]}}}}}
   ladder: [{{standby: "{VERSIONS[STANDBY]}"}}, {{skip: {{}}}}]
   mapping:
-    on: score
     long: {{enter: {RULES.long_enter}, exit: {RULES.long_exit}}}
     short: {{enter: {RULES.short_enter}, exit: {RULES.short_exit}}}
     otherwise: abstain

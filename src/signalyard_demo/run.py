@@ -101,6 +101,8 @@ class Stage:
         for track in _TRACKS:
             command = [str(self._options.runtimes), "serve", "--models", str(models / track)]
             command += ["--http-port", str(self._ports[track])]
+            if self._options.small:
+                command += ["--warmup", "20"]  # a few seconds of life are no time for the slow calls of a young process
             command += ["--grpc-port", str(next(self._extra)), "--metrics-port", str(next(self._extra))]
             self._servers[track] = self._children.start(f"{track} model server", command, self._log(f"{track}.log"))
         for track, server in self._servers.items():
@@ -125,6 +127,14 @@ class Stage:
         if code != -SIGKILL:
             raise ProcessError(f"the router was to be killed, and ended with exit code {code}", self._router.log)
         self._start_router(lambda: None)
+
+    def check_servers(self) -> None:
+        """Raises ProcessError where a model server has ended, which nobody told it to."""
+        for server in self._servers.values():
+            if server.exit_code is not None:
+                raise ProcessError(
+                    f"{server.name} ended with exit code {server.exit_code} during the replay", server.log
+                )
 
     def stop_router(self) -> None:
         """End the router politely: it drains and exits with 0. Raises ProcessError."""
@@ -172,6 +182,7 @@ def run(options: Options, screen: Screen, finished: Callable[[Report], None]) ->
         stage = Stage(options, children, screen, market.pattern)
         stage.start(options.folder / "models")
         tally = _replay(options, stage, market.snapshots, screen)
+        stage.check_servers()
         # A router that goes on serving has written its journal all the same: each decision is there before its answer.
         if not options.keep:
             stage.stop_router()
@@ -199,7 +210,7 @@ def prepare(folder: Path) -> None:
 
 
 def _replay(options: Options, stage: Stage, rows: Sequence[Snapshot], screen: Screen) -> Tally:
-    plan = Plan(rate=200.0, frozen_seconds=0.6) if options.small else Plan(rate=400.0, frozen_seconds=2.0)
+    plan = Plan(rate=250.0, frozen_seconds=0.6) if options.small else Plan(rate=400.0, frozen_seconds=2.0)
     screen.say(f"replaying {len(rows):,} held-out snapshots on event time")
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Client(stage.url, deadline=_CALLER_DEADLINE_SECONDS))

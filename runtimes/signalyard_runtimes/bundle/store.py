@@ -2,11 +2,13 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from signalyard.problems import Problem, error, escape_pointer
+from signalyard.problems import Problem, SignalyardError, error, escape_pointer
 from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
 from signalyard_runtimes.bundle.manifest import MANIFEST_FILE, GoldenRows, Manifest, convert, decode, invalid
 
@@ -22,13 +24,26 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     golden: GoldenRows
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say of an error raised inside which bundle it is about."""
+    try:
+        yield
+    except SignalyardError as exc:
+        raise error(exc.problem, f"bundle {path}: {exc.detail}", exc.pointer) from exc
+
+
 def find(folder: Path) -> list[Path]:
     """The bundles at ``folder``, ``folder/*`` and ``folder/*/*``, sorted; names that start with a dot are left out.
 
     A bundle is not searched for further ones. Raises ModelError (bundle_file_missing) where there is no bundle, and
     (bundle_manifest_invalid) where two have the same name and version.
     """
-    found = _search(folder, depth=2)
+    real: dict[Path, Path] = {}
+    for path in _search(folder, depth=2):
+        # By its real place, so that a link "current" beside the bundle that it means does not make two of one.
+        real.setdefault(path.resolve(), path)
+    found = list(real.values())
     if not found:
         raise error(
             Problem.BUNDLE_FILE_MISSING,
@@ -36,7 +51,8 @@ def find(folder: Path) -> list[Path]:
         )
     seen: dict[tuple[str, str], Path] = {}
     for path in found:
-        manifest = read_manifest(path)
+        with naming(path):
+            manifest = read_manifest(path)
         other = seen.setdefault((manifest.name, manifest.version), path)
         if other != path:
             raise invalid(f"{path} and {other} are both version {manifest.version} of {manifest.name}", "/version")

@@ -67,8 +67,7 @@ class Story:
             "signal_seq": number,
             "prev_seq": number - 1 or None,
             "epoch": 9,
-            "ts_init": 5,
-            "ts_expire": 5 + 5 * SECOND,
+            "ts_expire": int(t * SECOND) + 5 * SECOND,
         }
         return self.decision(t, **(record | fields))
 
@@ -245,7 +244,7 @@ def test_time_that_steps_back_is_found(story: Story, tmp_path) -> None:
         ({"confidence": 0.54}, "confidence"),
         ({"confidence": None}, "confidence"),
         ({"reduces": True}, "exits"),
-        ({"ts_expire": 6 * SECOND}, "expiry"),
+        ({"ts_expire": 7 * SECOND}, "expiry"),
         ({"signal_id": None}, "numbering"),
         ({"signal_seq": 2}, "numbering"),
         ({"prev_seq": 1, "signal_seq": 2}, "numbering"),
@@ -292,6 +291,12 @@ def test_too_many_signals_are_found(story: Story, tmp_path) -> None:
 def test_too_many_flips_are_found(story: Story, tmp_path) -> None:
     story.emitted(62, "short", 5, held="long")
     assert rules_of(story.audit(tmp_path)) == {"limits"}
+
+
+def test_a_record_that_lacks_something_is_found(story: Story, tmp_path) -> None:
+    story.emitted(75, "long", 5, held="long", signal_seq=None)
+    story.decision(76, held="long", score=0.5, outcome=None)
+    assert rules_of(story.audit(tmp_path)) == {"form"}
 
 
 def test_late_decisions_are_counted(story: Story, tmp_path) -> None:

@@ -7,6 +7,7 @@ import yaml
 
 from signalyard.problems import Problem, error
 from signalyard_router.rules.documents import RouteDocument, parse_document
+from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.table import refuse_repeated_names
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -32,6 +33,8 @@ class FileRouteStore:
         documents = [
             (parse_document(data, place), place) for path in paths for data, place in _read(path) if data is not None
         ]
+        for document, place in documents:
+            compile_route(document, place=place)
         refuse_repeated_names(documents)
         return documents
 

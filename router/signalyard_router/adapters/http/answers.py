@@ -1,0 +1,111 @@
+"""From decisions and problems to HTTP answers."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from signalyard.problems import Problem, ProblemDetails, describe
+from signalyard.wire import Decision
+from signalyard.words import Outcome
+from signalyard_router.adapters.http.places import Places, in_object
+from signalyard_router.adapters.http.statuses import STATUSES
+
+Headers = list[tuple[bytes, bytes]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(NamedTuple):
+    """A whole HTTP answer; its length is the body's."""
+
+    status: int
+    content_type: bytes
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def all_headers(self) -> Headers:
+        """Every header that it is sent with."""
+        return [
+            (b"content-type", self.content_type),
+            (b"content-length", b"%d" % len(self.body)),
+            *self.headers,
+        ]
+
+
+class RejectedDetails(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):
+    """The problem of a single snapshot, with what its decision says besides."""
+
+    outcome: Outcome
+    symbol: str = ""
+    ts_event: int = 0
+    route: str = ""
+    proposal_id: str = ""
+    elapsed_us: int = 0
+
+
+class NotReadyDetails(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):
+    """Why the router is not ready, reason by reason."""
+
+    reasons: list[str]
+
+
+def json_answer(value: Any) -> Answer:
+    """200 with a JSON body."""
+    return Answer(200, b"application/json", _encode(value))
+
+
+def decisions_answer(decisions: Sequence[Decision], places: Places, *, alone: bool) -> Answer:
+    """The answer to a predict request: one decision where it was one snapshot that one route took, else a list."""
+    if any(decision.problem is not None for decision in decisions):
+        decisions = [_placed(decision, places) for decision in decisions]
+    if not alone or len(decisions) != 1:
+        return json_answer(decisions)
+    decision = decisions[0]
+    if decision.outcome is not Outcome.REJECTED or decision.problem is None:
+        return json_answer(decision)
+    return _problem(
+        RejectedDetails(
+            **_members(decision.problem),
+            outcome=decision.outcome,
+            symbol=decision.symbol,
+            ts_event=decision.ts_event,
+            route=decision.route,
+            proposal_id=decision.proposal_id,
+            elapsed_us=decision.elapsed_us,
+        )
+    )
+
+
+def problem_answer(
+    problem: ProblemDetails, status: int | None = None, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Answer:
+    """A problem as the answer; ``status`` replaces the one of the table."""
+    return _problem(problem, status, headers)
+
+
+def not_ready_answer(reasons: list[str]) -> Answer:
+    """503 with the reasons."""
+    details = describe(Problem.NOT_READY, "; ".join(reasons))
+    return _problem(NotReadyDetails(**_members(details), reasons=reasons))
+
+
+def _problem(details: ProblemDetails, status: int | None = None, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
+    status = status or STATUSES[details.code]
+    if status == 503:
+        headers = (*headers, (b"retry-after", b"1"))
+    body = _encode(msgspec.structs.replace(details, status=status))
+    return Answer(status, b"application/problem+json", body, headers)
+
+
+def _members(details: ProblemDetails) -> dict[str, Any]:
+    return {name: getattr(details, name) for name in ProblemDetails.__struct_fields__}
+
+
+def _placed(decision: Decision, places: Places) -> Decision:
+    problem = decision.problem
+    if problem is None or places is in_object:
+        return decision
+    return msgspec.structs.replace(
+        decision, problem=msgspec.structs.replace(problem, pointer=places(decision.row, problem))
+    )

@@ -1,0 +1,92 @@
+"""The REST server: it listens, and it drains. Signals are not its business."""
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from signalyard_router.adapters.http.app import App, Decider
+from signalyard_router.adapters.http.protocol import Connection, Connections
+from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.ports import Listener, World
+
+_log = logging.getLogger("signalyard.http")
+
+_CANCEL_SECONDS = 1.0
+"""How long a request that was cancelled at the end of the grace may take to say so to its client."""
+
+
+class HttpServer:
+    """Serves a router over HTTP/1.1.
+
+    uvicorn's own server is not used: its only timer is the keep-alive's, it takes SIGTERM, and it binds its sockets itself.
+    """
+
+    def __init__(self, world: World, router: Decider, settings: HttpSettings, registry: CollectorRegistry) -> None:
+        self._network = world.network
+        self._settings = settings
+        app = App(router, world.clock, settings, registry)
+        config = Config(
+            cast(Any, app),
+            http=HttpToolsProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        config.load()
+        self._open = Connections(config, settings, world.clock, app.metrics)
+        app.metrics.watch(lambda: len(self._open.tasks), lambda: len(self._open.connections))
+        self._listener: Listener | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        self._listener = await self._network.listen(
+            lambda: Connection(self._open), self._settings.host, self._settings.port
+        )
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        if self._listener is None:
+            raise RuntimeError("the server has not been started")
+        return self._listener.port
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop: no new connections, idle ones closed, what is in hand answered within the grace; then all is closed."""
+        shared = self._open
+        if self._listener is not None:
+            self._listener.close()
+        shared.draining = True
+        for connection in list(shared.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await shared.empty.wait()
+                while shared.tasks:
+                    await asyncio.wait(shared.tasks)
+        except TimeoutError:
+            _log.warning(
+                "event=drain_expired connections=%d requests=%d seconds=%g",
+                len(shared.connections),
+                len(shared.tasks),
+                grace_seconds,
+            )
+            await self._cut()
+
+    async def _cut(self) -> None:
+        shared = self._open
+        for task in shared.tasks:
+            task.cancel()
+        if shared.tasks:
+            await asyncio.wait(shared.tasks, timeout=_CANCEL_SECONDS)
+        for connection in list(shared.connections):
+            connection.transport.abort()
+        await shared.empty.wait()

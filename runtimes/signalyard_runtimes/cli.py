@@ -1,0 +1,201 @@
+"""The commands ``bundle`` and ``serve``. What they need is imported when they run: the thread settings must come first."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from signalyard.problems import SignalyardError
+
+_SINGLE_THREADED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_FOLDER = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+def _single_thread() -> None:
+    """One native thread: the libraries read these once, when they are imported."""
+    os.environ.update(dict.fromkeys(_SINGLE_THREADED, "1"))
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core has to say, we say in our own words
+
+
+@click.group()
+def bundle() -> None:
+    """Pack, verify and inspect model bundles.
+
+    A bundle is one folder that never changes: the model, its features, its calibration, the versions that it was made with, and
+    golden rows with the scores they must give. docs/bundles.md describes it field by field.
+    """
+
+
+@bundle.command()
+@click.argument("spec", type=_FILE)
+@click.argument("model", type=_FILE)
+@click.option(
+    "--golden", required=True, type=_FILE, help='Rows to remember scores of: {"columns": [...], "rows": [[...]]}.'
+)
+@click.option(
+    "--out", required=True, type=_FOLDER, help="The bundle's folder; it is made, or must hold this very bundle."
+)
+def pack(spec: Path, model: Path, golden: Path, out: Path) -> None:
+    """Make a bundle of MODEL as SPEC describes it, and verify it.
+
+    SPEC is JSON; MODEL is what Booster.save_model or joblib.dump wrote. MODEL is loaded: pack only models that you trust.
+
+    \b
+    Example:
+      signalyard bundle pack rb-trend.json model.txt --golden rows.json --out models/rb-trend-7
+
+    \b
+    rb-trend.json:
+      {"name": "rb-trend", "version": "7", "framework": "lightgbm",
+       "schema": {"features": [{"name": "close", "minimum": 0}, {"name": "ret_5", "missing": "native"}]},
+       "output": {"kind": "probability", "neutral": 0.5}}
+    """
+    _single_thread()
+    from signalyard_runtimes.bundle.manifest import GoldenRows, convert
+    from signalyard_runtimes.packing import PackSpec
+    from signalyard_runtimes.packing import pack as pack_bundle
+
+    manifest = pack_bundle(
+        convert(spec.read_bytes(), PackSpec, spec.name),
+        model,
+        convert(golden.read_bytes(), GoldenRows, golden.name),
+        out,
+    )
+    click.echo(f"{out}: {manifest.name} {manifest.version}, {manifest.digest}")
+
+
+@bundle.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--digest", metavar="sha256:…", help="Refuse any other bundle than this one, before its model is loaded.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON; the exit status stays.")
+def verify(folder: Path, digest: str | None, as_json: bool) -> None:
+    """Check everything that a server checks before it serves FOLDER; exit 0 if it would.
+
+    In this order: the manifest, the paths, the files and their SHA-256, the bundle's digest, the installed versions; only then the
+    model is loaded, its features compared and the golden rows scored.
+
+    The digest tells that a bundle is whole, not who made it. To load a pickled model is to run its code: give --digest, from a
+    place that you trust, for a bundle from one that you do not.
+
+    \b
+    Examples:
+      signalyard bundle verify models/rb-trend-7
+      signalyard bundle verify models/rb-trend-7 --digest sha256:3835b9… --json
+    """
+    _single_thread()
+    from signalyard_runtimes.bundle.store import naming
+    from signalyard_runtimes.scorer import load
+
+    try:
+        with naming(folder):
+            scorer = load(folder, digest)
+    except SignalyardError as exc:
+        if not as_json:
+            raise
+        _print_json({"ok": False, "path": str(folder), "problem": exc.details})
+        raise SystemExit(1) from exc
+    card = scorer.card
+    if as_json:
+        _print_json(
+            {"ok": True, "path": str(folder), "name": card.model, "version": card.version, "digest": card.digest}
+        )
+    else:
+        rows = len(scorer.golden.rows) if scorer.golden else 0
+        click.echo(f"{folder}: good, {card.model} {card.version}, {card.digest}, {rows} golden rows")
+
+
+@bundle.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+def inspect(folder: Path, as_json: bool) -> None:
+    """Show what the bundle in FOLDER says it is. Nothing is verified but the manifest's form, and nothing is loaded.
+
+    \b
+    Examples:
+      signalyard bundle inspect models/rb-trend-7
+      signalyard bundle inspect models/rb-trend-7 --json | jq .training
+    """
+    from signalyard_runtimes.bundle.store import read_manifest
+
+    manifest = read_manifest(folder)
+    if as_json:
+        _print_json(manifest)
+        return
+    lines = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": manifest.digest,
+        "framework": f"{manifest.framework}, made with {', '.join(' '.join(item) for item in manifest.library.items())}",
+        "output": f"{manifest.output.kind}, neutral at {manifest.output.neutral}. {manifest.output.description}".strip(),
+        "calibration": manifest.calibration.__struct_config__.tag if manifest.calibration else "none",
+        "files": ", ".join(f"{name} ({entry.size} bytes)" for name, entry in manifest.files.items()),
+        **{f"training.{name}": value for name, value in manifest.training.items()},
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:<12} {value}")
+    click.echo("features")
+    for feature in manifest.schema.features:
+        low = "" if feature.minimum is None else f" from {feature.minimum}"
+        high = "" if feature.maximum is None else f" to {feature.maximum}"
+        missing = f"impute {feature.fill}" if feature.missing == "impute" else feature.missing
+        click.echo(f"  {feature.name:<24} {feature.dtype}{low}{high}, missing: {missing}")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def _option(name: str, **more: Any) -> Callable[[_Command], _Command]:
+    variable = "SIGNALYARD_" + name.removeprefix("--").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, show_default=True, **more)
+
+
+_PORT = click.IntRange(0, 65535)
+
+
+@click.command()
+@_option("--models", required=True, type=_FOLDER, help="Folder of bundles: DIR itself, DIR/* and DIR/*/* are searched.")
+@_option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 in a container.")
+@_option("--http-port", default=8080, type=_PORT, help="REST; 0 for any free port.")
+@_option("--grpc-port", default=8081, type=_PORT, help="gRPC; 0 for any free port.")
+@_option("--metrics-port", default=8082, type=_PORT, help="Prometheus metrics, /metrics; 0 for any free port.")
+@_option("--warmup", default=200, type=click.IntRange(0), help="Requests to each model before it is ready.")
+def serve(models: Path, host: str, http_port: int, grpc_port: int, metrics_port: int, warmup: int) -> None:
+    """Serve every bundle below DIR by the Open Inference Protocol, REST and gRPC.
+
+    All bundles are verified and loaded first; with a bad one, or none, the command says why and exits 1. Several versions of a
+    model are served side by side. It is ready, on /v2/health/ready and each model's /ready, once it is warm; then it prints one line
+    with its ports. SIGTERM ends it in order.
+
+    \b
+    Examples:
+      signalyard serve --models models
+      signalyard serve --models models --host 0.0.0.0 --warmup 500
+      SIGNALYARD_MODELS=/mnt/models signalyard serve
+    """
+    _single_thread()
+    from signalyard_runtimes.server import ServeSettings
+    from signalyard_runtimes.server import serve as run
+
+    run(
+        ServeSettings(
+            models=models,
+            host=host,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            warmup=warmup,
+        )
+    )

@@ -1,0 +1,86 @@
+"""MLServer's gRPC service with the caller's deadline, our readiness, and codes that say whose fault an error was."""
+
+import struct
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from mlserver.errors import MLServerError
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.converters import ModelInferResponseConverter, ModelMetadataResponseConverter
+from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from mlserver.grpc.servicers import InferenceServicer
+from mlserver.handlers import DataPlane, ModelRepositoryHandlers
+
+from signalyard.problems import Problem, error
+from signalyard_runtimes.mlserver import budget
+from signalyard_runtimes.mlserver.readiness import Readiness
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    405: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no type information
+    def __init__(self, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness) -> None:
+        super().__init__(data_plane, handlers)
+        self._readiness = readiness
+
+    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
+        return (
+            await super().ServerReady(request, context) if self._readiness.open else pb.ServerReadyResponse(ready=False)
+        )
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if not self._readiness.open:
+            return pb.ModelReadyResponse(ready=False)
+        try:
+            return await super().ModelReady(request, context)
+        except MLServerError as exc:
+            await _abort(context, exc)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        try:
+            metadata = await self._data_plane.model_metadata(name=request.name, version=request.version)
+        except MLServerError as exc:
+            await _abort(context, exc)
+        return ModelMetadataResponseConverter.from_types(metadata)
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        with budget.serving(context.time_remaining()):
+            try:
+                payload = self._InsertHeaders(request, context)
+            except (ValueError, TypeError, LookupError, struct.error) as exc:
+                await _abort(
+                    context, MLServerError(str(error(Problem.MALFORMED_BODY, f"not an inference request: {exc}")))
+                )
+            try:
+                answer = await self._data_plane.infer(
+                    payload=payload, name=request.model_name, version=request.model_version
+                )
+            except MLServerError as exc:
+                await _abort(context, exc)
+        self._SetTrailingMetadata(answer, context)
+        return ModelInferResponseConverter.from_types(answer, use_raw=bool(request.raw_input_contents))
+
+
+async def _abort(context: Any, exc: MLServerError) -> None:
+    await context.abort(_CODES.get(exc.status_code, grpc.StatusCode.INTERNAL), str(exc))
+
+
+async def start(
+    address: str, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness
+) -> tuple[Any, int]:
+    """A started ``grpc.aio`` server and the port that it got. Raises CallerError (invalid_setting) where that is taken."""
+    # Without this, Linux lets a second server take a share of the first one's connections.
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_GRPCInferenceServiceServicer_to_server(_Servicer(data_plane, handlers, readiness), server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as exc:
+        raise error(Problem.INVALID_SETTING, f"cannot listen for gRPC on {address}; is the port taken?") from exc
+    await server.start()
+    return server, port

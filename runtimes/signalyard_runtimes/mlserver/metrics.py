@@ -1,0 +1,54 @@
+"""What a runtime counts. ``version`` is the one that answered, not the one that was asked for.
+
+These live in a module of their own because MLServer reloads the module of the class that it is told to serve, and a metric
+cannot be registered twice.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from signalyard.profile import ModelCard, ScoredRows
+
+_LABELS = ("model", "version")
+_REQUESTS = Counter(
+    "signalyard_model_requests",
+    "Scoring requests by result: ok, rejected (the request was at fault), expired (dropped unscored), failed (the model)",
+    (*_LABELS, "result"),
+)
+_ROWS = Counter("signalyard_model_rows", "Rows in the requests that were answered", _LABELS)
+_ROW_ERRORS = Counter("signalyard_model_row_errors", "Rows that could not be scored, each with its row_error", _LABELS)
+_SECONDS = Histogram(
+    "signalyard_model_request_seconds",
+    "From the arrival of a request that was answered to its scores, in seconds",
+    _LABELS,
+    # 0.1 s is the deadline that routes have by default.
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+_LOAD_SECONDS = Gauge(
+    "signalyard_model_load_seconds", "How long the bundle took to verify and load, in seconds", _LABELS
+)
+_INFO = Gauge("signalyard_model_info", "1 for each loaded bundle", (*_LABELS, "digest"))
+
+
+class ModelMetrics:
+    """The metrics of one loaded bundle, each child looked up once."""
+
+    def __init__(self, card: ModelCard, load_seconds: float) -> None:
+        labels = (card.model, card.version)
+        self._ok = _REQUESTS.labels(*labels, "ok")
+        self.rejected = _REQUESTS.labels(*labels, "rejected")
+        self.expired = _REQUESTS.labels(*labels, "expired")
+        self.failed = _REQUESTS.labels(*labels, "failed")
+        self._rows = _ROWS.labels(*labels)
+        self._row_errors = _ROW_ERRORS.labels(*labels)
+        self._seconds = _SECONDS.labels(*labels)
+        _LOAD_SECONDS.labels(*labels).set(load_seconds)
+        _INFO.labels(*labels, card.digest).set(1)
+
+    def answered(self, answer: ScoredRows, seconds: float) -> None:
+        """Count an answer that took ``seconds``."""
+        self._ok.inc()
+        self._rows.inc(len(answer.row_error))
+        self._seconds.observe(seconds)
+        bad = len(answer.row_error) - answer.row_error.count("")
+        if bad:
+            self._row_errors.inc(bad)

@@ -1,0 +1,133 @@
+"""What all runtimes share: the inference profile between MLServer's request and a Scorer."""
+
+import asyncio
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from mlserver.types import InferenceRequest, InferenceResponse, MetadataModelResponse, Parameters, ResponseOutput
+from mlserver.utils import to_absolute_path
+
+from signalyard import profile
+from signalyard.problems import CallerError, Problem, SignalyardError, error
+from signalyard.profile import ScoredRows
+from signalyard_runtimes.bundle.manifest import Framework
+from signalyard_runtimes.features import Matrix, to_values
+from signalyard_runtimes.mlserver import budget
+from signalyard_runtimes.mlserver.errors import to_mlserver
+from signalyard_runtimes.mlserver.metrics import ModelMetrics
+from signalyard_runtimes.scorer import Scorer, load
+
+_INLINE_ROWS = 512
+"""A batch of more rows is scored on a thread of its own, so that a lone row need not wait for it. Beside batches of 5,000 rows
+of 32 features that brought a lone row's p99 from 35 ms to 13 ms; at 500 rows it gained nothing and cost the batch a third."""
+
+
+class BundleModel:
+    """Mixed in before a class of MLServer's, whose ``load``, ``metadata`` and ``predict`` it replaces."""
+
+    framework: Framework
+    settings: Any
+
+    async def load(self) -> bool:
+        """Verify and load the bundle. Raises ModelError, because MLServer takes a False for a model that is still loading."""
+        started = perf_counter()
+        path = Path(to_absolute_path(self.settings, self.settings.parameters.uri))
+        scorer = load(path)
+        asked = (self.framework, self.settings.name, self.settings.parameters.version)
+        found = (scorer.framework, scorer.card.model, scorer.card.version)
+        if asked != found:
+            raise error(Problem.INVALID_SETTING, f"the settings ask for {asked}, the bundle is {found}")
+        self.serve(scorer, perf_counter() - started)
+        return True
+
+    def serve(self, scorer: Scorer, load_seconds: float = 0.0) -> None:
+        """Answer with ``scorer`` from now on."""
+        self.scorer = scorer
+        self._metrics = ModelMetrics(scorer.card, load_seconds)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"score-{scorer.card.model}")
+
+    async def unload(self) -> bool:
+        """Let go of the thread."""
+        if hasattr(self, "_thread"):
+            self._thread.shutdown(wait=False)
+        return True
+
+    async def metadata(self) -> MetadataModelResponse:
+        """The profile's metadata."""
+        answer = profile.metadata(self.scorer.card, self.framework)
+        return MetadataModelResponse(**msgspec.to_builtins(answer))
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Score the rows; a row that cannot be scored has its ``row_error``, and changes nothing for the others."""
+        call = budget.current()
+        try:
+            columns, values = _read(payload)
+            if len(values) <= _INLINE_ROWS:
+                answer = self._score(call, columns, values)
+            else:
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self._thread, self._score, call, columns, values)
+        except SignalyardError as exc:
+            self._count(exc)
+            raise to_mlserver(exc) from exc
+        self._metrics.answered(answer, perf_counter() - call.arrived)
+        return _response(answer)
+
+    def _score(self, call: budget.Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
+        call.check()
+        return self.scorer.score_values(columns, values)
+
+    def _count(self, exc: SignalyardError) -> None:
+        if exc.problem is Problem.DEADLINE_EXCEEDED:
+            self._metrics.expired.inc()
+        elif isinstance(exc, CallerError):
+            self._metrics.rejected.inc()
+        else:
+            self._metrics.failed.inc()
+
+
+def _read(payload: InferenceRequest) -> tuple[tuple[str, ...], Matrix]:
+    """The request's columns and values. Raises CallerError."""
+    names = [tensor.name for tensor in payload.inputs]
+    if names != [profile.INPUT]:
+        raise error(Problem.INVALID_SNAPSHOT, f"must be exactly one, named '{profile.INPUT}', not {names}", "/inputs")
+    tensor = payload.inputs[0]
+    if tensor.datatype != "FP64":
+        raise error(Problem.INVALID_SNAPSHOT, f"must be FP64, not {tensor.datatype}", "/inputs/0/datatype")
+    columns = profile.decode_columns(getattr(tensor.parameters, profile.COLUMNS_PARAMETER, None))
+    shape = list(tensor.shape)
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != len(columns):
+        raise error(
+            Problem.INVALID_SNAPSHOT,
+            f"must be [rows, {len(columns)}] with at least one row, as there are {len(columns)} columns; it is {shape}",
+            "/inputs/0/shape",
+        )
+    data = tensor.data.root
+    if not isinstance(data, list):
+        raise error(Problem.INVALID_SNAPSHOT, "must be an array", "/inputs/0/data")
+    return columns, to_values(data, shape[0], shape[1])
+
+
+def _response(answer: ScoredRows) -> InferenceResponse:
+    outputs = [_numbers(profile.SCORE, answer.score)]
+    if answer.confidence is not None:
+        outputs.append(_numbers(profile.CONFIDENCE, answer.confidence))
+    # MLServer's gRPC form takes bytes; its REST form decodes them.
+    texts = [text.encode() for text in answer.row_error]
+    outputs.append(ResponseOutput(name=profile.ROW_ERROR, shape=[len(texts)], datatype="BYTES", data=texts))
+    return InferenceResponse(
+        model_name=answer.model,
+        model_version=answer.version,
+        parameters=Parameters(**{profile.DIGEST_PARAMETER: answer.digest}),
+        outputs=outputs,
+    )
+
+
+def _numbers(name: str, values: list[float | None]) -> ResponseOutput:
+    # NaN, because gRPC has no null; on MLServer's REST form NaN becomes null.
+    data = [math.nan if value is None else value for value in values]
+    return ResponseOutput(name=name, shape=[len(data)], datatype="FP64", data=data)

@@ -1,0 +1,79 @@
+"""MLServer's handlers, kept to what an immutable set of bundles allows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mlserver.errors import MLServerError
+from mlserver.handlers import DataPlane, ModelRepositoryHandlers
+from mlserver.registry import MultiModelRegistry
+from mlserver.repository import ModelRepository
+from mlserver.settings import ModelParameters, ModelSettings, Settings
+
+from signalyard_runtimes.bundle.manifest import Framework, Manifest
+
+# As text, so that only the classes of the frameworks that are served get imported.
+_RUNTIMES: dict[Framework, str] = {
+    "lightgbm": "signalyard_runtimes.mlserver.lightgbm.LightGBMRuntime",
+    "sklearn": "signalyard_runtimes.mlserver.sklearn.SklearnRuntime",
+}
+
+
+def model_settings(path: Path, manifest: Manifest) -> ModelSettings:
+    """What MLServer's registry needs to know of a bundle."""
+    return ModelSettings(
+        name=manifest.name,
+        implementation=_RUNTIMES[manifest.framework],
+        platform=manifest.framework,
+        parameters=ModelParameters(uri=str(path.resolve()), version=manifest.version),
+    )
+
+
+class BundlePlane(DataPlane):  # type: ignore[misc] # MLServer ships no type information
+    """MLServer's data plane."""
+
+    @asynccontextmanager
+    async def _infer_contextmanager(self, name: str, version: str | None = None) -> AsyncIterator[Any]:
+        # MLServer makes a metric for whatever name and version a caller asks for; this raises first where there is none.
+        await self._model_registry.get_model(name, version)
+        async with super()._infer_contextmanager(name, version) as model:
+            yield model
+
+
+class BundleRepository(ModelRepository):  # type: ignore[misc]
+    """The bundles that this server was started with."""
+
+    def __init__(self, served: list[ModelSettings]) -> None:
+        self._served = served
+
+    async def find(self, name: str) -> list[ModelSettings]:
+        """Those of one name."""
+        return [settings for settings in self._served if settings.name == name]
+
+    async def list(self) -> list[ModelSettings]:
+        """All of them."""
+        return self._served
+
+
+class FixedModels(ModelRepositoryHandlers):  # type: ignore[misc]
+    """The repository's API without loading and unloading: what is served is decided when the server starts."""
+
+    async def load(self, name: str) -> bool:
+        """Refused."""
+        raise _refused(name)
+
+    async def unload(self, name: str) -> bool:
+        """Refused."""
+        raise _refused(name)
+
+
+def _refused(name: str) -> MLServerError:
+    return MLServerError(f"{name} stays as it is: start a server with other bundles instead", 405)
+
+
+def planes(
+    settings: Settings, registry: MultiModelRegistry, served: list[ModelSettings]
+) -> tuple[DataPlane, FixedModels]:
+    """The handlers behind both protocols."""
+    return BundlePlane(settings, registry), FixedModels(BundleRepository(served), registry)
