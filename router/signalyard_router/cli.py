@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -18,6 +19,8 @@ from signalyard_router.rules.record import DecisionRecord, Record, RouteRecord, 
 from signalyard_router.rules.units import MILLISECOND, nanoseconds
 from signalyard_router.world.real import RealDisk
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 _journal_option = click.option(
     "--journal",
     "folder",
@@ -30,7 +33,7 @@ _journal_option = click.option(
 )
 
 
-class _DurationType(click.ParamType):
+class _DurationType(click.ParamType[int]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -45,7 +48,7 @@ class _DurationType(click.ParamType):
 _DURATION = _DurationType()
 
 
-def _option(name: str, env: str, **more: Any) -> Any:
+def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     return click.option(name, envvar=f"SIGNALYARD_{env}", show_envvar=True, show_default=True, **more)
 
 
@@ -280,7 +283,7 @@ def _line(record: Record, as_json: bool) -> str:
     head = f"{record.seq:>8} {record.t} "
     match record:
         case DecisionRecord():
-            what = record.direction if record.outcome == "emitted" else record.reason
+            what: str | None = record.direction if record.outcome == "emitted" else record.reason
             if record.problem is not None:
                 what = record.problem.code
             by = f"{record.track or record.model}:{record.version}" if record.version else "-"

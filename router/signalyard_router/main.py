@@ -18,7 +18,6 @@ from prometheus_client import (
 )
 
 from signalyard.problems import Problem, error
-
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
@@ -82,7 +81,7 @@ async def serve(settings: ProcessSettings) -> None:
     """Run the router until SIGTERM or SIGINT, then drain: unready at once, no new connections, what is in flight answered."""
     world = RealWorld()
     registry = CollectorRegistry()
-    disable_created_metrics()  # a second series for every counter, of which no rule makes use
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of which no rule makes use
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     stop = asyncio.Event()
