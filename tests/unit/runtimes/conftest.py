@@ -165,7 +165,7 @@ def ask() -> Ask:
             "server": ("127.0.0.1", 8080),
         }
         # Starlette answers an unforeseen error and then raises it on, for the server to log.
-        with suppress(ForeseenError):
+        with suppress(UnforeseenError):
             asyncio.run(app(scope, receive, send))
         names = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return Answer(sent[0]["status"], names, b"".join(message.get("body", b"") for message in sent[1:]))
@@ -173,8 +173,13 @@ def ask() -> Ask:
     return ask
 
 
-class ForeseenError(Exception):
-    """Raised by a model on purpose, at a place where nothing catches it."""
+class UnforeseenError(Exception):
+    """Raised by a test where nothing catches it."""
+
+
+@pytest.fixture
+def unforeseen() -> type[Exception]:
+    return UnforeseenError
 
 
 class FakeEngine:

@@ -60,12 +60,12 @@ def test_an_uncalibrated_model_has_no_confidence(rest: Any, ask: Any) -> None:
 def test_a_large_batch_goes_by_a_thread_and_answers_alike(rest: Any, ask: Any) -> None:
     rows = [[3450.0 + row / 10, 0.1] for row in range(1000)]
     whole = ask(rest.app, "POST", PATH, profile.encode_request("x", ("close", "ret_5"), rows)).json
-    parts = [
+    first, second = (
         ask(rest.app, "POST", PATH, profile.encode_request("x", ("close", "ret_5"), rows[start : start + 500])).json
         for start in (0, 500)
-    ]
+    )
     for index in (0, 1):
-        assert whole["outputs"][index]["data"] == sum((part["outputs"][index]["data"] for part in parts), [])
+        assert whole["outputs"][index]["data"] == first["outputs"][index]["data"] + second["outputs"][index]["data"]
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,16 @@ def test_a_model_that_fails_is_its_own_fault_and_shows_no_traceback(
     assert counted("failed", "golden") == failed + 1
 
 
-def test_an_unforeseen_error_is_json_too(rest: Any, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    foreseen = next(cls for cls in type(ask).__mro__ if cls) and __import__("builtins").Exception
-    del foreseen
+def test_an_unforeseen_error_is_json_too(
+    rest: Any, ask: Any, unforeseen: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(payload: object) -> None:
+        raise unforeseen("a secret")
+
+    monkeypatch.setattr("signalyard_runtimes.mlserver.model._read", fail)
     answer = ask(rest.app, "POST", PATH, body(3500.0, 0.1))
-    assert answer.status == 200
+    assert (answer.status, list(answer.json)) == (500, ["error"])
+    assert "secret" not in answer.json["error"]
 
 
 def test_not_ready_before_it_is_warm_nor_when_it_stops(rest: Any, ask: Any) -> None:
