@@ -12,7 +12,6 @@ import msgspec
 from signalyard.problems import RouterError
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard.wire import Decision, Opinion
-from signalyard.words import Direction
 from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import Target
@@ -68,14 +67,6 @@ class Journal(Protocol):
     @property
     def available(self) -> bool:
         """False from a failed commit until the next one that succeeds."""
-        ...
-
-    def held(self, route: str, symbol: str) -> Direction | None:
-        """The direction that the route's mapping last gave for the instrument: the memory of its hysteresis."""
-        ...
-
-    def position(self, route: str, symbol: str) -> Direction | None:
-        """The direction of the last emitted signal, or None."""
         ...
 
     def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:

@@ -9,15 +9,13 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Columnar, Decision, Snapshot, StateAnswer
-from signalyard.words import Direction, Reason, Track
+from signalyard.words import Direction, Track
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.committer import Committer
 from signalyard_router.flow.metrics import FlowMetrics, rung_names
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.ports import Journal, Upstream, World
 from signalyard_router.rules.budget import budget
-from signalyard_router.rules.filters import objection
-from signalyard_router.rules.mapping import direction_of, position_of
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
 from signalyard_router.rules.route import Route
 from signalyard_router.rules.rows import BadRow, Row, rows_of
@@ -197,7 +195,7 @@ class Router:
         return decisions
 
     def _propose(self, case: Case, ts_recv: int) -> Proposal:
-        """What the rules make of the case: its answer mapped to a direction, and the filters' view of it."""
+        """What the journal is asked to settle. The direction is found there, for it depends on what was settled before."""
         route, row = case.route, case.row
         proposal = Proposal(
             proposal_id=case.proposal_id,
@@ -223,18 +221,8 @@ class Router:
         )
         if case.flat:
             proposal.direction, proposal.reduce_only = Direction.FLAT, True
-            proposal.position = position_of(Direction.FLAT, None, route.mapping.position_max)
-        elif case.answer is not None:
-            answer = case.answer
-            if answer.confidence is not None:
-                self._metrics.route(route.name).confidence.observe(answer.confidence)
-            proposal.held = self._journal.held(route.name, row.symbol)
-            proposal.direction = direction_of(answer.score, proposal.held, route.mapping)
-            if proposal.direction is None:
-                proposal.abstain = Reason.NO_DIRECTION
-            else:
-                proposal.position = position_of(proposal.direction, answer.confidence, route.mapping.position_max)
-                proposal.objection = objection(proposal.direction, answer.confidence, route.filters)
+        elif case.answer is not None and case.answer.confidence is not None:
+            self._metrics.route(route.name).confidence.observe(case.answer.confidence)
         return proposal
 
     def _rejection(self, row: Row | BadRow, exc: SignalyardError, received: int) -> Proposal:

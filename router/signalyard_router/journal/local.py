@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Decision, Opinion
-from signalyard.words import Direction
 from signalyard_router.journal.metrics import JournalMetrics
 from signalyard_router.journal.segments import Tail, encode, read, segment_name, segment_number
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
+from signalyard_router.rules.conclude import conclude
 from signalyard_router.rules.documents import RouteDocument, canonical
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.proposal import Proposal
@@ -121,12 +121,6 @@ class LocalJournal:
     def sequence(self) -> int:
         """The number of the newest record."""
         return self._tail.seq
-
-    def held(self, route: str, symbol: str) -> Direction | None:
-        return self._gate.held(route, symbol)
-
-    def position(self, route: str, symbol: str) -> Direction | None:
-        return self._gate.position(route, symbol)
 
     def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
         return self._gate.settled(proposal_id, route, symbol)
@@ -302,6 +296,7 @@ class LocalJournal:
                     continue
                 if self.event_time and proposal.problem is None:
                     self._now = max(self._now, proposal.ts_event)
+                conclude(proposal, self._gate.held(proposal.route, proposal.symbol))
                 now, monotonic = self.now, clock.monotonic()
                 settlement = self._gate.admit(proposal, now, late=monotonic > proposal.commit_by)
                 seq += 1

@@ -90,11 +90,6 @@ class Gate:
         instrument = self._instruments.get((route, symbol))
         return instrument.held if instrument else None
 
-    def position(self, route: str, symbol: str) -> Direction | None:
-        """The direction of the last emitted signal."""
-        instrument = self._instruments.get((route, symbol))
-        return instrument.emission.direction if instrument and instrument.emission else None
-
     def opinions(self, now: int) -> list[Opinion]:
         """The last emitted signal of every instrument on every route."""
         return [

@@ -55,8 +55,9 @@ class Answer(msgspec.Struct, frozen=True):
 class Proposal(msgspec.Struct, kw_only=True):
     """What the gate is asked to settle.
 
-    Exactly one of these holds: ``problem`` is set (rejected), ``abstain`` is set, or ``direction`` is set. ``objection`` is the
-    filters' reason against the direction. ``commit_by`` is monotonic nanoseconds; ``rules`` come from
+    Exactly one of these is set: ``problem`` (rejected), ``abstain``, ``direction`` (flat, by the ladder), ``answer``. From an
+    answer `conclude` makes a direction or an abstention when it is settled; ``held`` is what hysteresis started from,
+    ``objection`` the filters' reason against the direction. ``commit_by`` is monotonic nanoseconds; ``rules`` come from
     the route, so that the gate needs no document. ``reduce_only`` is set for the ladder's ``flat`` rung alone.
     """
 

@@ -69,8 +69,10 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 class GateRules(msgspec.Struct, frozen=True):
-    """What the gate needs of a route. Durations are nanoseconds."""
+    """What settling a proposal needs of a route. Durations are nanoseconds."""
 
+    mapping: Mapping | None = None
+    filters: Filters | None = None
     window: int = 0
     valid_for: int = 0
     filter_exits: bool = False
@@ -96,8 +98,6 @@ class Route(msgspec.Struct, frozen=True):
     pin: dict[str, Track]
     standbys: tuple[TrackRung, ...]
     ladder: tuple[LadderRung, ...]
-    mapping: Mapping
-    filters: Filters
     deadline: int
     max_age: int
     max_skew: int
@@ -175,12 +175,12 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         pin=spec.pin,
         standbys=tuple(standbys.values()),
         ladder=ladder,
-        mapping=mapping,
-        filters=Filters(frozenset(spec.filters.directions), spec.filters.min_confidence),
         deadline=nanoseconds(spec.deadline),
         max_age=nanoseconds(spec.max_age),
         max_skew=nanoseconds(spec.max_skew),
         gate=GateRules(
+            mapping=mapping,
+            filters=Filters(frozenset(spec.filters.directions), spec.filters.min_confidence),
             window=nanoseconds(spec.dedupe.window),
             valid_for=nanoseconds(spec.valid_for),
             filter_exits=spec.filters.filter_exits,

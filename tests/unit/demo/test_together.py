@@ -36,10 +36,12 @@ def test_the_document_says_what_the_audit_holds_it_to() -> None:
     rules = route.RULES
     gate = compiled.gate
     assert (gate.window, gate.valid_for, compiled.deadline) == (rules.window, rules.valid_for, rules.deadline_us * 1000)
-    mapping = compiled.mapping
+    mapping = gate.mapping
+    assert mapping is not None
+    assert gate.filters is not None
     assert (mapping.long_enter, mapping.long_exit) == (rules.long_enter, rules.long_exit)
     assert (mapping.short_enter, mapping.short_exit) == (rules.short_enter, rules.short_exit)
-    assert compiled.filters.min_confidence == rules.min_confidence
+    assert gate.filters.min_confidence == rules.min_confidence
     assert gate.signals is not None
     assert gate.flips is not None
     assert (gate.signals.count, gate.flips.count) == (rules.signals, rules.flips)

@@ -159,6 +159,26 @@ def test_the_rules_in_a_row(tmp_path):
     run(scenario, tmp_path)
 
 
+def test_rows_of_one_request_see_what_those_before_them_left(tmp_path):
+    async def scenario(desk):
+        # 0.55 holds a long and enters none: each row's meaning hangs on the one before it.
+        rows = [desk.snapshot(p) for p in (0.55, 0.7, 0.55, 0.3, 0.55)]
+        together = await desk.router.predict(rows)
+        assert [d.reason for d in together] == ["no_direction", None, "duplicate", None, "no_direction"]
+        assert [record.get("held") for record in desk.records()] == [None, None, "long", "long", "short"]
+
+    run(scenario, tmp_path)
+
+
+def test_requests_at_once_see_what_was_settled_before_them(tmp_path):
+    async def scenario(desk):
+        rows = [desk.snapshot(p) for p in (0.7, 0.55, 0.3, 0.47)]
+        decisions = await asyncio.gather(*(desk.router.predict(row) for row in rows))
+        assert [d.reason for (d,) in decisions] == [None, "duplicate", None, "duplicate"]
+
+    run(scenario, tmp_path)
+
+
 def test_the_confidence_that_a_route_asks_for(tmp_path):
     async def scenario(desk):
         assert (await desk.ask(0.53)).reason is Reason.LOW_CONFIDENCE

@@ -163,9 +163,11 @@ class App:
         accept = b",".join([value for name, value in scope["headers"] if name == b"accept"]).decode("latin-1")
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is no number
+            page = encode(self._registry)
+        except (TypeError, ValueError):  # it stumbles over versions and escapings that it does not know
             encode, content_type = choose_encoder("")
-        return Answer(200, content_type.encode(), encode(self._registry))
+            page = encode(self._registry)
+        return Answer(200, content_type.encode(), page)
 
     async def _index(self, scope: Scope, body: bytes) -> Answer:
         return json_answer(

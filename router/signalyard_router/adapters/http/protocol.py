@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import Sized
 from math import inf
 from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -40,6 +42,18 @@ class _RefusedError(Exception):
     """Stops the parser in the middle of a request that has been refused."""
 
 
+class _Flow(FlowControl):
+    """Reads no further while requests are queued. uvicorn reads on with each that it starts, and the queue grows."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class Connection(HttpToolsProtocol):
     """A connection that waits for nothing for ever, and reads nothing without a bound.
 
@@ -61,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._chunk = 0  # bytes in the read being parsed
         self._later = 0  # bytes of the header or body in the reads after the one that it began in
         self._length = 0  # of the body, as declared
+        self._offered = False  # another protocol; it is read again without the offer
         self._held: tuple[RequestResponseCycle, Any] | None = None  # it starts when its body is whole
         # the request that is being answered
         self._running: RequestResponseCycle | None = None
@@ -79,6 +94,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._outbox = Outbox(transport)
         shared = self._shared
         shared.empty.clear()
@@ -119,11 +135,7 @@ class Connection(HttpToolsProtocol):
         if self._reading is not None:
             self._later += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # the request was read, and is answered as if it had not asked; what follows is in another protocol
-            self._deaf = True
-            self.cycle.keep_alive = False
+            self._feed(data)
         except httptools.HttpParserError as exc:
             if not isinstance(exc.__context__, _RefusedError):
                 self._refuse(Refusal.INVALID, BAD_REQUEST, "the request is not valid HTTP/1.1")
@@ -157,6 +169,27 @@ class Connection(HttpToolsProtocol):
 
     # httptools' side
 
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as exc:
+                if not self._offered:  # CONNECT: it is answered, and what follows is in another protocol
+                    self._deaf = True
+                    self.cycle.keep_alive = False
+                    return
+                # httptools takes a body for the other protocol's bytes; Java's client offers h2c with every request
+                self._offered = False
+                data = self._head_without_upgrade() + data[exc.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [name + b": " + value for name, value in self.headers if name not in (b"connection", b"upgrade")]
+        return b"\r\n".join((*lines, b"", b""))
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._reading = Wait.HEADERS
@@ -169,6 +202,9 @@ class Connection(HttpToolsProtocol):
             self._length = int(value)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offered = True
+            return
         most = self._settings.max_header_bytes
         if self._chunk + self._later > most and self._header_bytes() > most:
             self._refuse_header()
@@ -191,6 +227,8 @@ class Connection(HttpToolsProtocol):
         cycle.body += body
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return
         self._reading = None
         cycle = self.cycle
         cycle.scope["state"]["received"] = self._shared.clock.monotonic()
@@ -224,8 +262,6 @@ class Connection(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        if self.pipeline:
-            return  # uvicorn would read on; the queue would grow by a read for every answer
         self.flow.resume_reading()
         if self._running is not None:
             self._await_rest()
