@@ -129,13 +129,8 @@ class Replay:
         return tally
 
     def _take(self, place: int, count: int) -> Sequence[Snapshot]:
-        """The next snapshots, at most ``count`` and at most one an instrument, as a strategy would send them together."""
-        batch: list[Snapshot] = []
-        for snapshot in self._snapshots[place : place + count]:
-            if any(snapshot.symbol == other.symbol for other in batch):
-                break
-            batch.append(snapshot)
-        return batch
+        """The next snapshots, at most ``count``; several may be of one instrument."""
+        return self._snapshots[place : place + count]
 
     def _freeze(self) -> None:
         self._faults.freeze()
