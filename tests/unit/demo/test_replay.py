@@ -42,7 +42,6 @@ class World:
         if not self.alive:
             raise error(Problem.ROUTER_UNREACHABLE, "gone")
         self.calls.append(len(rows))
-        assert len({row.symbol for row in rows}) == len(rows) or len(rows) == 20  # the repeats
         answers = [self._decide(index, row) for index, row in enumerate(rows)]
         if self.die_at_next_call:
             self.alive = False
