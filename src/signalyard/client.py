@@ -423,7 +423,7 @@ def _encode(snapshots: Snapshot | Sequence[Snapshot] | Columnar) -> bytes:
             for index, snapshot in enumerate(snapshots):
                 _check_finite(snapshot, f"/{index}")
         return _encoder.encode(snapshots)
-    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+    except (AttributeError, TypeError, ValueError, RecursionError) as exc:
         raise error(Problem.INVALID_SNAPSHOT, f"this cannot be written as JSON: {exc}") from exc
 
 

@@ -15,7 +15,6 @@ BUDGET_HEADER = "signalyard-budget-us"
 server, counted down, and replaces no deadline of the route: the smaller of the two holds."""
 
 
-
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One instrument's features at one event time.
 
@@ -141,7 +140,14 @@ def split_instrument(instrument: str) -> tuple[str, str]:
     is longer than 64 characters.
     """
     symbol, dot, exchange = instrument.rpartition(".")
-    if not dot or not symbol or not exchange or len(instrument) > 64 or not instrument.isprintable() or " " in instrument:
+    if (
+        not dot
+        or not symbol
+        or not exchange
+        or len(instrument) > 64
+        or not instrument.isprintable()
+        or " " in instrument
+    ):
         shown = instrument if len(instrument) <= 80 else instrument[:80] + "…"
         raise error(
             Problem.INVALID_INSTRUMENT,

@@ -297,6 +297,7 @@ def test_unreadable_metadata_are_refused(body: bytes) -> None:
         ("[" * DEEP, Problem.INVALID_SNAPSHOT),
         ('["a", "b", "a"]', Problem.DUPLICATE_FEATURE),
     ],
+    ids=lambda value: ascii(value)[:20],
 )
 def test_columns_are_refused(text: object, problem: Problem) -> None:
     with pytest.raises(CallerError) as raised:

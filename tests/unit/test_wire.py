@@ -57,6 +57,7 @@ def test_instruments_are_split_on_the_last_dot(instrument: str, parts: tuple[str
         "r" * 60 + ".SHFE",
         "r" * 100_000,
     ],
+    ids=lambda instrument: ascii(instrument)[:20],
 )
 def test_what_is_no_instrument_is_refused(instrument: str) -> None:
     with pytest.raises(CallerError) as raised:

@@ -3,7 +3,7 @@
 import struct
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from mlserver.errors import MLServerError
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelInferResponseConverter, ModelMetadataResponseConverter
@@ -71,13 +71,18 @@ async def _abort(context: Any, exc: MLServerError) -> None:
     await context.abort(_CODES.get(exc.status_code, grpc.StatusCode.INTERNAL), str(exc))
 
 
+def servicer(data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness) -> InferenceServicer:
+    """The service behind the protocol."""
+    return _Servicer(data_plane, handlers, readiness)
+
+
 async def start(
     address: str, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness
 ) -> tuple[Any, int]:
     """A started ``grpc.aio`` server and the port that it got. Raises CallerError (invalid_setting) where that is taken."""
     # Without this, Linux lets a second server take a share of the first one's connections.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    add_GRPCInferenceServiceServicer_to_server(_Servicer(data_plane, handlers, readiness), server)
+    add_GRPCInferenceServiceServicer_to_server(servicer(data_plane, handlers, readiness), server)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as exc:

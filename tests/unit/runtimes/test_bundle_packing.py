@@ -20,7 +20,17 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from signalyard.problems import CallerError, ModelError, Problem
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_runtimes.bundle import store
-from signalyard_runtimes.bundle.manifest import Bin, Calibration, Clip, GoldenRows, Isotonic, Output, Platt, Standardise
+from signalyard_runtimes.bundle.manifest import (
+    Bin,
+    Calibration,
+    Clip,
+    GoldenRows,
+    Isotonic,
+    Moments,
+    Output,
+    Platt,
+    Standardise,
+)
 from signalyard_runtimes.packing import PackSpec, pack
 from signalyard_runtimes.scorer import load
 
@@ -155,7 +165,7 @@ def test_declared_steps_reach_the_model(tmp_path: Path) -> None:
         schema=FeatureSchema(features=(Feature(name="a"), Feature(name="b"))),
         preprocessing=(
             Clip(bounds={"a": (0.0, 100.0)}),
-            Standardise(moments={"a": msgspec.convert({"mean": 50.0, "scale": 25.0}, dict)}),
+            Standardise(moments={"a": Moments(mean=50.0, scale=25.0)}),
             Bin(edges={"b": (10.0, 20.0)}),
         ),
         output=Output(kind="regression", neutral=0.0),

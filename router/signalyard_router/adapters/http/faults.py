@@ -102,7 +102,7 @@ def envelope_fault(fields: Mapping[str, bytes]) -> ProblemDetails | None:
 def repeated_field(raw: bytes) -> ProblemDetails | None:
     """The first field that a JSON object gives twice, or None."""
     name = _first_repeated([name for name, _ in _pairs(raw)])
-    return None if name is None else _invalid(f"/{escape_pointer(name)}", f"the field {_cut(name)} is given twice")
+    return None if name is None else _invalid(f"/{_token(name)}", f"the field {_cut(name)} is given twice")
 
 
 def repeated_column(columns: tuple[str, ...]) -> ProblemDetails | None:
@@ -119,9 +119,7 @@ def wrong_count(columns: tuple[str, ...], values: int) -> ProblemDetails:
 def _misnamed(fields: Mapping[str, Any], known: Mapping[str, bool], what: str) -> ProblemDetails | None:
     for name in fields:
         if name not in known:
-            return _invalid(
-                f"/{escape_pointer(_cut(name))}", f"{_cut(name)} is not a field of {what}; those are {', '.join(known)}"
-            )
+            return _invalid(f"/{_token(name)}", f"{_cut(name)} is not a field of {what}; those are {', '.join(known)}")
     for name, required in known.items():
         if required and name not in fields:
             return _invalid(f"/{name}", f"{name} is missing")
@@ -207,15 +205,11 @@ def _is_number(raw: bytes) -> bool:
 def _not_number(name: str, raw: bytes) -> ProblemDetails:
     is_one = raw[:1] in b"-0123456789"
     right = "a number that a 64-bit float can hold" if is_one else "a number, or null where it is missing"
-    return _invalid(
-        f"/features/{escape_pointer(_cut(name))}", f"the feature {_cut(name)} is {right}, not {_shown(raw)}"
-    )
+    return _invalid(f"/features/{_token(name)}", f"the feature {_cut(name)} is {right}, not {_shown(raw)}")
 
 
 def _repeated_feature(name: str) -> ProblemDetails:
-    return describe(
-        Problem.DUPLICATE_FEATURE, f"the feature {_cut(name)} is given twice", f"/features/{escape_pointer(_cut(name))}"
-    )
+    return describe(Problem.DUPLICATE_FEATURE, f"the feature {_cut(name)} is given twice", f"/features/{_token(name)}")
 
 
 def _invalid(pointer: str, detail: str) -> ProblemDetails:
@@ -260,6 +254,10 @@ def _first_repeated(names: list[str] | tuple[str, ...]) -> str | None:
 
 def _shown(raw: bytes) -> str:
     return _cut(raw[:200].decode(errors="ignore")) or "nothing"
+
+
+def _token(name: str) -> str:
+    return escape_pointer(name if len(name) <= MAX_NAME else _cut(name))
 
 
 def _cut(text: str) -> str:

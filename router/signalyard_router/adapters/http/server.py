@@ -45,19 +45,21 @@ class HttpServer:
         self._open = Connections(config, settings, world.clock, app.metrics)
         app.metrics.watch(lambda: len(self._open.tasks), lambda: len(self._open.connections))
         self._listener: Listener | None = None
+        self._port: int | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
         self._listener = await self._network.listen(
             lambda: Connection(self._open), self._settings.host, self._settings.port
         )
+        self._port = self._listener.port
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        if self._listener is None:
+        """The port it listens on, or listened on before it drained."""
+        if self._port is None:
             raise RuntimeError("the server has not been started")
-        return self._listener.port
+        return self._port
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop: no new connections, idle ones closed, what is in hand answered within the grace; then all is closed."""
