@@ -267,6 +267,14 @@ def test_a_journal_folder_that_cannot_be_used(router, tmp_path):
     assert "Traceback" not in router.said()
 
 
+def test_a_journal_on_a_read_only_file_system(router):
+    # /proc takes no new folders from anybody, root included.
+    refused = router.run("router", "--routes", str(router.routes), "--journal", "/proc/signalyard", "--port", "0")
+    assert refused.returncode == 1
+    assert "journal_unavailable" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_full_journal_emits_nothing_and_comes_back(router):
     # A limit on the size of files is what a full disk is to a process that writes one.
     router.start(prefix=["prlimit", "--fsize=12000:unlimited"])
