@@ -471,3 +471,37 @@ def test_what_is_not_decided_within_the_grace_is_told_so(play: Any) -> None:
         assert (status, body["code"], headers[b"connection"]) == (503, "draining", b"close")
 
     play(scenario)
+
+
+def test_a_slow_decision_is_not_a_slow_client(play: Any) -> None:
+    async def scenario(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        time, passed = loop.time, 0.0
+        loop.time = lambda: time() + passed  # type: ignore[method-assign]
+        for sent in (PREDICT, PREDICT + GET, PREDICT + GET + PREDICT[:-1]):
+            stage.hold = asyncio.Event()
+            transport = stage.world.network.connect()
+            transport.protocol.data_received(sent[:20])
+            await stage.turn()
+            transport.protocol.data_received(sent[20:])
+            await stage.turn()
+            passed += 1_000
+            await stage.turn()
+            assert not transport.written
+            stage.hold.set()
+            await stage.turn()
+            if sent.endswith(PREDICT[:-1]):
+                # only now could the client have sent the rest
+                passed += 9.9
+                await stage.turn()
+                transport.protocol.data_received(PREDICT[-1:])
+                await stage.turn()
+            assert {status for status, _, _ in answers(bytes(transport.written))} == {200}
+            passed += 74.9
+            await stage.turn()
+            assert not transport.closing
+            passed += 0.2
+            await stage.turn()
+            assert transport.closing
+
+    play(scenario)
