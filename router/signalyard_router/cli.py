@@ -79,7 +79,7 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default="os",
     help="When a decision counts as recorded: in the operating system's hands, or on the medium.",
 )
-@_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=8 * 1024 * 1024, help="Largest request body, bytes.")
+@_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=4 * 1024 * 1024, help="Largest request body, bytes.")
 @_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
 @_option(
     "--max-rows-in-flight",

@@ -151,6 +151,8 @@ class Router:
         route, age = case.route, self._journal.now - case.row.ts_event
         if age > route.max_age:
             text = f"it is {age / 1e9:.3f} s old, the route takes up to {route.max_age / 1e9:g} s"
+            if case.row.ts_event < 10**17:
+                text += "; ts_event is in nanoseconds, and this looks like seconds or milliseconds"
             case.problem = error(Problem.SNAPSHOT_TOO_OLD, text, "/ts_event").details
         elif -age > route.max_skew and not self._journal.event_time:
             text = f"it is {-age / 1e9:.3f} s ahead, clocks may differ by {route.max_skew / 1e9:g} s"

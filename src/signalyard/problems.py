@@ -27,6 +27,7 @@ class Problem(StrEnum):
     """The code of a problem; :data:`CATALOGUE` says what each one means."""
 
     # caller: the request
+    INVALID_REQUEST = "invalid_request"
     MALFORMED_BODY = "malformed_body"
     BODY_TOO_LARGE = "body_too_large"
     TOO_MANY_ROWS = "too_many_rows"
@@ -103,6 +104,7 @@ def _router(title: str, *, retryable: bool = True) -> Entry:
 
 
 CATALOGUE: dict[Problem, Entry] = {
+    Problem.INVALID_REQUEST: _caller("The request is not one that the server can read"),
     Problem.MALFORMED_BODY: _caller("The body is not valid JSON"),
     Problem.BODY_TOO_LARGE: _caller("The body is larger than the server accepts"),
     Problem.TOO_MANY_ROWS: _caller("The request has more rows than the server accepts in one call"),

@@ -69,7 +69,7 @@ def test_paths_methods_and_types(play: Callable[..., None]) -> None:
             assert "connection" not in reply.headers
         client.send(b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000 + b"\r\n\r\n")
         reply = await client.reply()
-        assert (reply.status, reply.json["code"]) == (431, "malformed_body")
+        assert (reply.status, reply.json["code"]) == (431, "invalid_request")
 
     play(scenario)
 

@@ -26,7 +26,7 @@ from signalyard_router.adapters.http.headers import remaining
 from signalyard_router.adapters.http.metrics import OTHER, HttpMetrics
 from signalyard_router.adapters.http.predict import PredictReader
 from signalyard_router.adapters.http.settings import HttpSettings
-from signalyard_router.adapters.http.statuses import BAD_REQUEST, STATUSES
+from signalyard_router.adapters.http.statuses import STATUSES
 from signalyard_router.ports import Clock
 from signalyard_router.rules.rows import BadRow, Row
 
@@ -184,13 +184,13 @@ def _parameters(scope: Scope, known: Sequence[str]) -> dict[str, str]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError as exc:
-        raise error(BAD_REQUEST, f"the query has more than {_MAX_PARAMETERS} parameters") from exc
+        raise error(Problem.INVALID_REQUEST, f"the query has more than {_MAX_PARAMETERS} parameters") from exc
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
             taken = f"those are {', '.join(known)}" if known else "there are none"
-            raise error(BAD_REQUEST, f"{name[:60]!r} is not a query parameter of this path; {taken}")
+            raise error(Problem.INVALID_REQUEST, f"{name[:60]!r} is not a query parameter of this path; {taken}")
         if name in found:
-            raise error(BAD_REQUEST, f"the query parameter {name!r} is given twice")
+            raise error(Problem.INVALID_REQUEST, f"the query parameter {name!r} is given twice")
         found[name] = value
     return found

@@ -17,7 +17,7 @@ from signalyard_router.adapters.http.answers import Answer, problem_answer
 from signalyard_router.adapters.http.metrics import HttpMetrics, Refusal, Wait
 from signalyard_router.adapters.http.outbox import Outbox
 from signalyard_router.adapters.http.settings import HttpSettings
-from signalyard_router.adapters.http.statuses import BAD_REQUEST, HEADER_TOO_LARGE
+from signalyard_router.adapters.http.statuses import HEADER_TOO_LARGE
 from signalyard_router.ports import Clock
 
 _EARLY = 0.001  # uvloop's timers count in milliseconds, and may fire that much too soon
@@ -138,7 +138,7 @@ class Connection(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError as exc:
             if not isinstance(exc.__context__, _RefusedError):
-                self._refuse(Refusal.INVALID, BAD_REQUEST, "the request is not valid HTTP/1.1")
+                self._refuse(Refusal.INVALID, Problem.INVALID_REQUEST, "the request is not valid HTTP/1.1")
             return
         if self._reading is not None:
             # what httptools holds of an unfinished line is seen here alone
@@ -286,7 +286,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_header(self) -> None:
         text = f"the header is larger than {self._settings.max_header_bytes} bytes"
-        self._refuse(Refusal.HEADER, BAD_REQUEST, text, HEADER_TOO_LARGE)
+        self._refuse(Refusal.HEADER, Problem.INVALID_REQUEST, text, HEADER_TOO_LARGE)
 
     def _refuse_body(self, how_long: str) -> None:
         text = f"{how_long}, at most {self._settings.max_body_bytes} bytes are read"

@@ -46,8 +46,9 @@ class HttpSettings:
     max_header_bytes: int = 64 * 1024
     """The largest header of a request, request line included, in bytes. Default: 64 KiB."""
 
-    max_body_bytes: int = 8 * 1024 * 1024
-    """The largest body of a request, in bytes; a thousand snapshots of a hundred features take 2 MB. Default: 8 MiB."""
+    max_body_bytes: int = 4 * 1024 * 1024
+    """The largest body of a request, in bytes; a thousand snapshots of a hundred features take 2 MB. Reading
+    one of this size keeps the router's one thread for some tens of milliseconds. Default: 4 MiB."""
 
     max_rows: int = 1_000
     """How many snapshots one request may hold; reading and deciding them keeps the router's one thread from everybody

@@ -3,6 +3,7 @@
 from signalyard.problems import Problem
 
 STATUSES: dict[Problem, int] = {
+    Problem.INVALID_REQUEST: 400,
     Problem.MALFORMED_BODY: 400,
     Problem.BODY_TOO_LARGE: 413,
     Problem.TOO_MANY_ROWS: 413,
@@ -54,8 +55,5 @@ STATUSES: dict[Problem, int] = {
 }
 """What each problem is answered with: the caller's 4xx, a model's 502 or 504, the router's own 5xx."""
 
-BAD_REQUEST = Problem.MALFORMED_BODY
-"""The problem of a request that is wrong as a whole, outside its body too: its framing, its query."""
-
 HEADER_TOO_LARGE = 431
-"""The status of a header over its cap; it says more than the 400 of `BAD_REQUEST`."""
+"""The status of a header over its cap; it says more than the 400 of `invalid_request`."""
