@@ -51,6 +51,10 @@ class Problem(StrEnum):
     # caller: files and settings
     INVALID_DOCUMENT = "invalid_document"
     INVALID_SETTING = "invalid_setting"
+    # caller: levers
+    INVALID_LEVER = "invalid_lever"
+    STEP_SKIPPED = "step_skipped"
+    UNAUTHENTICATED = "unauthenticated"
     # model: the server
     MODEL_UNREACHABLE = "model_unreachable"
     MODEL_TIMEOUT = "model_timeout"
@@ -126,6 +130,9 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.SNAPSHOT_FROM_FUTURE: _caller("The snapshot is further in the future than clocks may differ"),
     Problem.INVALID_DOCUMENT: _caller("The document is not valid"),
     Problem.INVALID_SETTING: _caller("The setting is not valid"),
+    Problem.INVALID_LEVER: _caller("The lever cannot be pulled like this"),
+    Problem.STEP_SKIPPED: _caller("A step before this one has not been taken"),
+    Problem.UNAUTHENTICATED: _caller("The caller has not said who it is"),
     Problem.MODEL_UNREACHABLE: _model("The model server cannot be reached", retryable=True),
     Problem.MODEL_TIMEOUT: _model("The model server did not answer within the budget", retryable=True),
     Problem.MODEL_UNKNOWN: _model("The model server does not have this model or version"),

@@ -53,12 +53,17 @@ class Reason(StrEnum):
     """The route asks for a confidence and the model, not being calibrated, gave none."""
     DIRECTION_FILTERED = "direction_filtered"
     # suppressed, by the gate
+    HALTED = "halted"
+    """Somebody stopped it; a resume that names the halt lets signals out again."""
+    PAUSED = "paused"
+    """Somebody lets nothing out but exits, for a time."""
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out_of_order"
     SUPERSEDED = "superseded"
     """Made under an older revision of the route than the newest one committed."""
     PAST_COMMIT_BY = "past_commit_by"
     RATE_LIMITED = "rate_limited"
+    """The route emitted as many signals as it may; from then on it is latched until somebody resets it."""
     FLIP_LATCHED = "flip_latched"
     FLAT_CEILING = "flat_ceiling"
     """The ladder's ``flat`` rung has closed as many instruments as it may within a minute."""
@@ -82,6 +87,8 @@ REASONS_BY_OUTCOME: dict[Outcome, tuple[Reason, ...]] = {
         Reason.LOW_CONFIDENCE,
         Reason.NO_CONFIDENCE,
         Reason.DIRECTION_FILTERED,
+        Reason.HALTED,
+        Reason.PAUSED,
         Reason.DUPLICATE,
         Reason.OUT_OF_ORDER,
         Reason.SUPERSEDED,

@@ -13,13 +13,15 @@ _MEANINGS: dict[Reason, str] = {
     Reason.LOW_CONFIDENCE: "the confidence is below the route's minConfidence",
     Reason.NO_CONFIDENCE: "the route asks for a confidence, and the model, not being calibrated, gives none",
     Reason.DIRECTION_FILTERED: "the route lets no signal of this direction pass",
+    Reason.HALTED: "somebody halted it; only a resume that names the halt lets signals out",
+    Reason.PAUSED: "somebody paused it; only exits get through",
     Reason.DUPLICATE: "the same direction left for this instrument within the dedupe window",
     Reason.OUT_OF_ORDER: "a newer snapshot of this instrument had been decided before",
     Reason.SUPERSEDED: "it was made under an older revision of the route than the newest one in force",
     Reason.PAST_COMMIT_BY: "it reached the gate after its deadline",
-    Reason.RATE_LIMITED: "the route had emitted as many signals as limits.signals allows",
-    Reason.FLIP_LATCHED: "the instrument changed sides more often than limits.flips allows; the latch holds until the "
-    "route gets a new revision",
+    Reason.RATE_LIMITED: "the route had emitted as many signals as limits.signals allows; it is latched until a reset",
+    Reason.FLIP_LATCHED: "the instrument changed sides more often than limits.flips allows; the latch holds until a "
+    "reset",
     Reason.FLAT_CEILING: "the ladder's flat rung had closed as many instruments as it may within a minute",
     Reason.JOURNAL_UNAVAILABLE: "the journal could not record it",
     Reason.UNCONFIRMED: "the journal had not confirmed it by the deadline",
@@ -109,7 +111,7 @@ def _filters(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
 def _gate(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
     if record.outcome is Outcome.EMITTED:
         kind = " (reduces)" if record.reduces and record.direction is not Direction.FLAT else ""
-        marks = "".join(f", {name}" for name in ("failover", "degraded", "reduce_only") if getattr(record, name))
+        marks = "".join(f", {name}" for name in ("failover", "degraded", "reduce_only", "handover") if getattr(record, name))
         yield f"gate      emitted{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
         yield f"  dies at {record.ts_expire}"
     elif record.duplicate_of:

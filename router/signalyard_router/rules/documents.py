@@ -134,6 +134,7 @@ class RouteSpec(_Part, frozen=True):
     max_skew: Duration = "250ms"
     valid_for: Duration = "5s"
     pin: dict[str, Track] = {}
+    handover: Literal["whenFlat", "now"] = "whenFlat"
     ladder: tuple[Rung, ...] | None = None
     filters: FilterPart = FilterPart()
     dedupe: DedupePart = DedupePart()

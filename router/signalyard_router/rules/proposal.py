@@ -57,7 +57,7 @@ class Proposal(msgspec.Struct, kw_only=True):
 
     Exactly one of these is set: ``problem`` (rejected), ``abstain``, ``direction`` (flat, by the ladder), ``answer``. From an
     answer `conclude` makes a direction or an abstention when it is settled; ``held`` is what hysteresis started from,
-    ``objection`` the filters' reason against the direction. ``commit_by`` is monotonic nanoseconds; ``rules`` come from
+    ``objection`` the filters' reason against the direction. ``assigned`` is the version that was to decide, whoever answered. ``commit_by`` is monotonic nanoseconds; ``rules`` come from
     the route, so that the gate needs no document. ``reduce_only`` is set for the ladder's ``flat`` rung alone.
     """
 
@@ -79,6 +79,7 @@ class Proposal(msgspec.Struct, kw_only=True):
     objection: Reason | None = None
     answer: Answer | None = None
     model: str = ""
+    assigned: str = ""
     position: float | None = None
     degraded: bool = False
     reduce_only: bool = False

@@ -8,6 +8,7 @@ import msgspec
 from signalyard.problems import ProblemDetails
 from signalyard.wire import Decision, Signal
 from signalyard.words import Direction, Outcome, Reason, Track
+from signalyard_router.rules.levers import Action, Latch, Lever
 from signalyard_router.rules.proposal import Input, Proposal, Step
 
 VERSION = 1
@@ -28,7 +29,10 @@ class StartRecord(msgspec.Struct, kw_only=True, frozen=True, tag="start", tag_fi
 
 
 class RouteRecord(msgspec.Struct, kw_only=True, frozen=True, tag="route", tag_field="kind"):
-    """A document was accepted; from here on the route's decisions are made under this generation or a later one."""
+    """A document was accepted; from here on the route's decisions are made under this generation or a later one.
+
+    Without a document (null) the route was taken away.
+    """
 
     v: int
     seq: int
@@ -39,6 +43,45 @@ class RouteRecord(msgspec.Struct, kw_only=True, frozen=True, tag="route", tag_fi
     place: str
     document: Any
     prev: str
+
+
+class LeverRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="lever", tag_field="kind"):
+    """Somebody pulled a lever, or let it go. ``id`` names what it began, ``lever`` what it ended."""
+
+    v: int
+    seq: int
+    t: int
+    id: str
+    action: Action
+    by: str
+    why: str
+    proved: bool = False
+    route: str | None = None
+    symbol: str | None = None
+    lever: str | None = None
+    canary: float | None = None
+    version: str | None = None
+    latch: Latch | None = None
+    expires: int | None = None
+    base: str = ""
+    prev: str
+
+    def as_lever(self) -> Lever:
+        """The lever that this record began."""
+        return Lever(
+            id=self.id,
+            action=self.action,
+            by=self.by,
+            why=self.why,
+            at=self.t,
+            proved=self.proved,
+            route=self.route,
+            symbol=self.symbol,
+            canary=self.canary,
+            version=self.version,
+            expires=self.expires,
+            base=self.base,
+        )
 
 
 class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="decision", tag_field="kind"):
@@ -74,9 +117,11 @@ class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     version: str | None = None
     digest: str | None = None
     track: Track | None = None
+    assigned: str = ""
     failover: bool = False
     degraded: bool = False
     reduce_only: bool = False
+    handover: bool = False
     signal_id: str | None = None
     epoch: int = 0
     signal_seq: int = 0
@@ -99,9 +144,10 @@ class Settlement(msgspec.Struct, frozen=True):
     duplicate_of: str | None = None
     seq: int = 0
     prev_seq: int = 0
+    handover: bool = False
 
 
-Record = StartRecord | RouteRecord | DecisionRecord
+Record = StartRecord | RouteRecord | LeverRecord | DecisionRecord
 
 
 def record_of(
@@ -137,7 +183,9 @@ def record_of(
         version=answer.version if answer else None,
         digest=answer.digest if answer else None,
         track=answer.track if answer else None,
+        assigned=proposal.assigned,
         failover=answer.failover if answer else False,
+        handover=settlement.handover,
         degraded=proposal.degraded,
         reduce_only=proposal.reduce_only,
         signal_id=f"s-{proposal.proposal_id}" if emitted else None,
@@ -197,4 +245,5 @@ def signal_of(record: DecisionRecord) -> Signal:
         failover=record.failover,
         degraded=record.degraded,
         reduce_only=record.reduce_only,
+        handover=record.handover,
     )

@@ -85,7 +85,9 @@ class Route(msgspec.Struct, frozen=True):
     """All that one decision needs to know. Durations are nanoseconds.
 
     ``generation`` orders the revisions of one route: a later accepted document has a higher one.
-    ``ladder`` holds the rungs after the assigned track; where it ends, the route skips.
+    ``ladder`` holds the rungs after the assigned track; where it ends, the route skips. ``override`` names the lever that
+    changed weights; after a rollback to a standby every instrument begins with ``rolled_back``. ``handover_now``: instruments
+    move between versions at once, not when they are flat.
     """
 
     name: str
@@ -105,6 +107,20 @@ class Route(msgspec.Struct, frozen=True):
     commit_reserve: float
     commit_reserve_max: int
     rung_share: float
+    handover_now: bool = False
+    rolled_back: TrackRung | None = None
+    override: str = ""
+
+    def rung(self, track: Track) -> TrackRung:
+        """The rung that a track's instruments begin with."""
+        return self.rolled_back or self.tracks[track]
+
+    def rung_of(self, version: str) -> TrackRung | None:
+        """The rung of a version, or None where the route has it no more."""
+        for rung in (*self.tracks.values(), *self.standbys):
+            if rung.target.version == version:
+                return rung
+        return None
 
     def targets(self) -> Iterator[Target]:
         """Every target that the route may call."""
@@ -191,6 +207,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         commit_reserve=spec.budget.commit_reserve,
         commit_reserve_max=nanoseconds(spec.budget.commit_reserve_max),
         rung_share=spec.budget.rung_share,
+        handover_now=spec.handover == "now",
     )
 
 
