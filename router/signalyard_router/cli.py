@@ -15,7 +15,7 @@ from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
 from signalyard_router.journal.segments import Tail, read
 from signalyard_router.journal.settings import JournalSettings
-from signalyard_router.rules.record import DecisionRecord, Record, RouteRecord, StartRecord
+from signalyard_router.rules.record import DecisionRecord, LeverRecord, Record, RouteRecord, StartRecord
 from signalyard_router.rules.units import MILLISECOND, nanoseconds
 from signalyard_router.world.real import RealDisk
 
@@ -273,6 +273,8 @@ def _kind(record: Record) -> str:
             return "decision"
         case RouteRecord():
             return "route"
+        case LeverRecord():
+            return "lever"
         case StartRecord():
             return "start"
 
@@ -290,5 +292,9 @@ def _line(record: Record, as_json: bool) -> str:
             return f"{head}decision {record.symbol} {record.route or '-'} {record.outcome} {what or ''} {by} {record.proposal_id}"
         case RouteRecord():
             return f"{head}route    {record.name} revision {record.revision} generation {record.generation} from {record.place}"
+        case LeverRecord():
+            scope = " ".join(part for part in (record.route, record.symbol) if part) or "everything"
+            what = record.lever or record.version or record.latch or ("" if record.canary is None else f"{record.canary:g}")
+            return f"{head}lever    {record.id} {record.action} {what} on {scope} by {record.by}: {record.why}"
         case StartRecord():
             return f"{head}start    epoch {record.epoch}, {record.software}, clock {record.clock}, durability {record.durability}"

@@ -60,18 +60,24 @@ async def open_router(
     """
     world = world or RealWorld()
     registry = registry or CollectorRegistry()
-    documents = FileRouteStore(settings.routes).load()
+    store = FileRouteStore(settings.routes)
+    if not Path(settings.journal.folder).exists():
+        store.load()  # bad documents are told before a journal is begun
     journal = LocalJournal(world, settings.journal, registry, f"signalyard {version('signalyard')}")
     try:
-        routes = journal.accept(documents)
+        documents = Documents(store, journal, registry)
+        routes = await documents.first()
         upstream = OipUpstream(world, settings.oip, registry)
         router = Router(world, settings.router, routes, journal, upstream, registry)
+        watch = Watch(store, documents, router, upstream)
         await upstream.start(router.table.targets())
         try:
             await upstream.first_round.wait()
             router.asked()
-            yield router
+            watch.start()
+            yield Running(router, Control(router, journal, documents), documents)
         finally:
+            await watch.close()
             await upstream.close()
     finally:
         await journal.close()

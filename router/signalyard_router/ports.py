@@ -4,7 +4,7 @@ Whoever implements one of these owes what its docstring promises; `testing` has 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,8 +13,9 @@ from signalyard.problems import RouterError
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard.wire import Decision, Opinion
 from signalyard_router.rules.documents import RouteDocument
+from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.route import Route, Target
 
 
 class Upstream(Protocol):
@@ -22,6 +23,10 @@ class Upstream(Protocol):
 
     def card(self, target: Target) -> ModelCard | None:
         """What is known of the target's version (schema, digest), or None while it has not been learnt. Never blocks."""
+        ...
+
+    def retarget(self, targets: Iterable[Target]) -> None:
+        """These are the targets from now on; whoever still calls another one is served."""
         ...
 
     async def score(
@@ -69,6 +74,38 @@ class Journal(Protocol):
         """False from a failed commit until the next one that succeeds."""
         ...
 
+    def owner(self, route: str, symbol: str) -> str | None:
+        """The version that holds the instrument's open position: the one that was to decide when it was last signalled.
+        None while the instrument is flat."""
+        ...
+
+    @property
+    def levers(self) -> Sequence[Lever]:
+        """The levers that were pulled and not let go, oldest first; some may have lapsed by themselves."""
+        ...
+
+    def latches(self) -> list[tuple[str, str | None]]:
+        """What is latched: (route, None) by its rate, (route, instrument) by its changes of side."""
+        ...
+
+    def documents(self) -> list[RouteDocument]:
+        """The newest accepted documents, those of routes that were taken away left out."""
+        ...
+
+    async def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
+        """Take these documents, each with its place, into force, and every other route out of it.
+
+        Raises CallerError (invalid_document), and RouterError as `commit` does.
+        """
+        ...
+
+    async def pull(self, order: Order, base: str = "") -> Lever:
+        """Record a lever; from its record on it binds every commit. ``base`` is what a weight stands against.
+
+        The order has been checked. Raises RouterError as `commit` does.
+        """
+        ...
+
     def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
         """The stored decision of a proposal that was committed before, as far back as the journal remembers."""
         ...
@@ -88,6 +125,10 @@ class Journal(Protocol):
 
 class RouteStore(Protocol):
     """Where documents come from."""
+
+    def version(self) -> Hashable:
+        """Something that differs after the documents have changed. Cheap: it is asked several times a second."""
+        ...
 
     def load(self) -> list[tuple[RouteDocument, str]]:
         """All documents, checked as a whole, each with the place that it came from. Raises CallerError: invalid_document with a pointer to the

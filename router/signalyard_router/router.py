@@ -16,8 +16,9 @@ from signalyard_router.flow.metrics import FlowMetrics, rung_names
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.ports import Journal, Upstream, World
 from signalyard_router.rules.budget import budget
+from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
-from signalyard_router.rules.route import Route
+from signalyard_router.rules.route import Route, TrackRung
 from signalyard_router.rules.rows import BadRow, Row, rows_of
 from signalyard_router.rules.table import Table
 from signalyard_router.settings import RouterSettings
@@ -35,7 +36,9 @@ class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One route; ``assignment`` holds the instruments that have been seen and the track that decides for each."""
+    """One route; ``override`` is the lever that changed its weights, ``document_weights`` what the document says.
+
+    ``assignment`` holds the instruments that have been seen and the track that decides for each."""
 
     route: str
     revision: str
@@ -44,6 +47,9 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     instruments: tuple[str, ...]
     tracks: list[TrackStatus]
     assignment: dict[str, Track]
+    override: str
+    rolled_back: str | None
+    document_weights: dict[Track, float]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +63,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     journal_available: bool
     rows_in_flight: int
     routes: list[RouteStatus]
+    levers: list[Lever]
+    latches: list[tuple[str, str | None]]
 
 
 class Router:
@@ -78,9 +86,10 @@ class Router:
         self._metrics = FlowMetrics(registry)
         self._scoring = Scoring(upstream, journal, world.clock, self._metrics)
         self._committer = Committer(journal, world.clock)
-        self._table = Table(routes)
-        for route in routes:
-            self._metrics.initialise(route.name, rung_names(route))
+        self._routes: dict[str, Route] = {}
+        self._table = Table(())
+        self._refresh_at: int | None = None
+        self.take(routes)
         self._in_flight = 0
         self._asked = False
         self._draining = False
@@ -140,8 +149,8 @@ class Router:
                 self._metrics.repeated.inc()
                 made.append(stored)
                 continue
-            track = table.track(route, row.symbol)
-            case = Case(row, route, track, budget(route, received, remaining), proposal_id)
+            rung = table.rung(route, row.symbol, self._journal.owner(route.name, row.symbol))
+            case = Case(row, route, rung, budget(route, received, remaining), proposal_id)
             self._check(case)
             made.append(case)
         return made
@@ -161,10 +170,10 @@ class Router:
             self._scoring.check(case)
 
     async def _score(self, cases: Sequence[Case]) -> None:
-        """One climb for each route and track; the rows of a climb share its calls."""
-        groups: dict[tuple[str, Track], list[Case]] = {}
+        """One climb for each route and first rung; the rows of a climb share its calls."""
+        groups: dict[tuple[str, TrackRung], list[Case]] = {}
         for case in cases:
-            groups.setdefault((case.route.name, case.track), []).append(case)
+            groups.setdefault((case.route.name, case.rung), []).append(case)
         if len(groups) == 1:
             await self._scoring.climb(cases)
         elif groups:
@@ -215,6 +224,7 @@ class Router:
             abstain=case.abstain,
             answer=case.answer,
             model=route.model,
+            assigned=case.rung.target.version,
             degraded=case.degraded,
             steps=case.steps,
             commit_by=case.budget.commit_by,
@@ -281,9 +291,12 @@ class Router:
             journal_available=self._journal.available,
             rows_in_flight=self._in_flight,
             routes=[self._route_status(route) for _, route in sorted(self._table.routes.items())],
+            levers=[lever for lever in self._journal.levers if not lever.expired(self._journal.now)],
+            latches=self._journal.latches(),
         )
 
     def _route_status(self, route: Route) -> RouteStatus:
+        signalled = {opinion.symbol for opinion in self._journal.opinions() if opinion.route == route.name}
         tracks: list[TrackStatus] = []
         for rung in (*route.tracks.values(), *route.standbys):
             card = self._upstream.card(rung.target)
@@ -304,7 +317,13 @@ class Router:
             model=route.model,
             instruments=route.instruments,
             tracks=tracks,
-            assignment=self._table.assignment(route),
+            assignment={
+                symbol: self._table.rung(route, symbol, self._journal.owner(route.name, symbol)).track
+                for symbol in sorted(self._table.seen(route) | signalled)
+            },
+            override=route.override,
+            rolled_back=route.rolled_back.target.version if route.rolled_back else None,
+            document_weights={track: slots / 100 for track, slots in self._routes[route.name].weights.items()},
         )
 
     # Life ------------------------------------------------------------------------------------------------------------
@@ -313,6 +332,31 @@ class Router:
     def table(self) -> Table:
         """The routing table in force."""
         return self._table
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The routes as their documents say, before levers."""
+        return self._routes
+
+    def take(self, routes: Sequence[Route]) -> None:
+        """Put these routes in force, in one swap; requests under way keep the table that they began with."""
+        for route in routes:
+            if route.name not in self._routes:
+                self._metrics.initialise(route.name, rung_names(route))
+        self._routes = {route.name: route for route in routes}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Put the levers that hold now in force, in one swap."""
+        levers, now = self._journal.levers, self._journal.now
+        self._table = Table([effective(route, levers, now) for route in self._routes.values()])
+        ends = [lever.expires for lever in levers if lever.expires is not None and lever.expires > now]
+        self._refresh_at = min(ends, default=None)
+
+    def refresh_if_lapsed(self) -> None:
+        """The same, if a lever's time has come to its end since."""
+        if self._refresh_at is not None and self._journal.now >= self._refresh_at:
+            self.refresh()
 
     def unready(self) -> list[str]:
         """Why the router should get no traffic; empty when it should."""

@@ -3,19 +3,19 @@
 import msgspec
 
 from signalyard.problems import ProblemDetails
-from signalyard.words import Reason, Track
+from signalyard.words import Reason
 from signalyard_router.rules.budget import Budget
 from signalyard_router.rules.proposal import Answer, Step
-from signalyard_router.rules.route import Route
+from signalyard_router.rules.route import Route, TrackRung
 from signalyard_router.rules.rows import Row
 
 
 class Case(msgspec.Struct):
-    """What is known so far. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set."""
+    """What is known so far. ``rung`` is what decides, the ladder's comes after it. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set."""
 
     row: Row
     route: Route
-    track: Track
+    rung: TrackRung
     budget: Budget
     proposal_id: str
     vector: list[float | None] | None = None

@@ -5,7 +5,7 @@ from operator import is_
 
 from signalyard.problems import ModelError, Problem, SignalyardError
 from signalyard.profile import ModelCard, ScoredRows
-from signalyard.words import Reason, Track
+from signalyard.words import Reason
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.metrics import FlowMetrics
 from signalyard_router.ports import Clock, Journal, Upstream
@@ -25,14 +25,14 @@ class Scoring:
         self._metrics = metrics
         self._checkers: dict[Target, tuple[ModelCard, Checker]] = {}
         self._names: dict[str, tuple[tuple[ModelCard | None, ...], frozenset[str] | None]] = {}
-        self._outages: dict[tuple[str, Track], int] = {}
+        self._outages: dict[tuple[str, TrackRung], int] = {}
 
     def check(self, case: Case) -> None:
         """Hold the row against the schema of the version that is to score it; a bad one is rejected, not degraded.
 
         Where that version's schema is not known yet, the row is not judged.
         """
-        checker = self._checker(case.route.tracks[case.track].target)
+        checker = self._checker(case.rung.target)
         if checker is None:
             return
         try:
@@ -44,14 +44,14 @@ class Scoring:
             case.problem = exc.details
 
     async def climb(self, cases: Sequence[Case]) -> None:
-        """Score cases of one route, one track and one budget, down the ladder while there is no answer."""
-        route, track, budget = cases[0].route, cases[0].track, cases[0].budget
-        rungs = (route.tracks[track], *route.ladder)
+        """Score cases of one route, one first rung and one budget, down the ladder while there is no answer."""
+        route, first, budget = cases[0].route, cases[0].rung, cases[0].budget
+        rungs = (first, *(rung for rung in route.ladder if rung != first))
         calls_left = sum(1 for rung in rungs if not isinstance(rung, FlatRung))
         waiting = list(cases)
         for depth, rung in enumerate(rungs):
             if isinstance(rung, FlatRung):
-                waiting = self._flatten(rung, route, track, waiting)
+                waiting = self._flatten(rung, route, first, waiting)
             else:
                 waiting = await self._call(rung, depth, waiting, budget, calls_left)
                 calls_left -= 1
@@ -84,11 +84,11 @@ class Scoring:
             answer = await self._upstream.score(target, checker.columns, vectors, until)
         except ModelError as exc:
             elapsed = self._clock.monotonic() - started
-            self._outages.setdefault((route.name, cases[0].track), self._journal.now)
+            self._outages.setdefault((route.name, cases[0].rung), self._journal.now)
             step = _step(name, target, exc.problem, exc.detail, until - started, elapsed)
             return _note(asked, step) + passed_over
         elapsed = self._clock.monotonic() - started
-        self._outages.pop((route.name, cases[0].track), None)
+        self._outages.pop((route.name, cases[0].rung), None)
         step = _step(name, target, "answered", "", until - started, elapsed, answer.digest)
         self._take(rung, depth, asked, answer, step)
         return passed_over
@@ -112,9 +112,9 @@ class Scoring:
                 float(score), confidence, answer.model, answer.version, answer.digest, track, failover=depth > 0
             )
 
-    def _flatten(self, rung: FlatRung, route: Route, track: Track, cases: list[Case]) -> list[Case]:
+    def _flatten(self, rung: FlatRung, route: Route, first: TrackRung, cases: list[Case]) -> list[Case]:
         """The cases that are not to be closed. Whether something is open, and the ceiling, are judged by the gate again."""
-        since = self._outages.setdefault((route.name, track), self._journal.now)
+        since = self._outages.setdefault((route.name, first), self._journal.now)
         lasted = self._journal.now - since
         if lasted < rung.after:
             step = Step(

@@ -111,7 +111,9 @@ def _filters(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
 def _gate(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
     if record.outcome is Outcome.EMITTED:
         kind = " (reduces)" if record.reduces and record.direction is not Direction.FLAT else ""
-        marks = "".join(f", {name}" for name in ("failover", "degraded", "reduce_only", "handover") if getattr(record, name))
+        marks = "".join(
+            f", {name}" for name in ("failover", "degraded", "reduce_only", "handover") if getattr(record, name)
+        )
         yield f"gate      emitted{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
         yield f"  dies at {record.ts_expire}"
     elif record.duplicate_of:

@@ -7,6 +7,7 @@ call. With ``fsync`` the write runs off the loop and the next group gathers behi
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -18,12 +19,14 @@ from signalyard_router.journal.segments import Tail, encode, read, segment_name,
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
 from signalyard_router.rules.conclude import conclude
-from signalyard_router.rules.documents import RouteDocument, canonical
+from signalyard_router.rules.documents import RouteDocument, canonical, parse_document
 from signalyard_router.rules.gate import Gate
+from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     VERSION,
     DecisionRecord,
+    LeverRecord,
     Record,
     RouteRecord,
     StartRecord,
@@ -34,14 +37,31 @@ from signalyard_router.rules.route import Route, compile_route
 from signalyard_router.rules.units import SECOND
 
 _WAITING = 10_000
-"""Proposals that may wait behind a write that does not end; beyond it a commit fails at once."""
+"""Entries that may wait behind a write that does not end; beyond it a commit fails at once."""
 
 _log = logging.getLogger("signalyard.router.journal")
 
 
+class _RouteEntry(msgspec.Struct, frozen=True):
+    """A document to be taken into force, or a route to be taken away."""
+
+    name: str
+    revision: str
+    place: str
+    document: bytes | None
+
+
+class _LeverEntry(msgspec.Struct, frozen=True):
+    order: Order
+    base: str
+
+
+_Entry = _RouteEntry | _LeverEntry
+
+
 class _Batch(msgspec.Struct):
-    proposals: Sequence[Proposal]
-    done: asyncio.Future[list[Settled]]
+    entries: Sequence[Proposal] | Sequence[_Entry]
+    done: asyncio.Future[list[Any]]
     arrived: int
 
 
@@ -51,9 +71,9 @@ class _Group(msgspec.Struct):
     before: str
     digest: str
     lines: list[bytes] = []
-    records: list[DecisionRecord] = []
+    records: list[Record] = []
     undos: list[object | None] = []
-    answers: list[tuple[_Batch, list[Settled]]] = []
+    answers: list[tuple[_Batch, list[Any]]] = []
 
 
 class LocalJournal:
@@ -128,42 +148,55 @@ class LocalJournal:
     def opinions(self) -> list[Opinion]:
         return self._gate.opinions(self.now)
 
-    def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
-        """Take documents into force: each that differs from the newest journalled one is recorded in full.
+    def owner(self, route: str, symbol: str) -> str | None:
+        return self._gate.owner(route, symbol)
 
-        ``documents`` come with their places. Raises CallerError (invalid_document), and RouterError (journal_unavailable)
-        where they cannot be recorded.
-        """
-        routes: list[Route] = []
-        for document, place in documents:
-            route = compile_route(document, place=place)
-            revision, generation = self._gate.revision(route.name)
-            if route.revision != revision:
-                generation += 1
-                record = RouteRecord(
-                    v=VERSION,
-                    seq=self._tail.seq + 1,
-                    t=self.now,
-                    name=route.name,
-                    revision=route.revision,
-                    generation=generation,
-                    place=place,
-                    document=msgspec.Raw(canonical(document)),
-                    prev="",
-                )
-                self._write_now(record)
-                self._gate.accept(record)
-            routes.append(msgspec.structs.replace(route, generation=generation))
-        return routes
+    @property
+    def levers(self) -> Sequence[Lever]:
+        return self._gate.levers
+
+    def latches(self) -> list[tuple[str, str | None]]:
+        return self._gate.latches()
+
+    def documents(self) -> list[RouteDocument]:
+        return [
+            parse_document(record.document, f"the journal's record {record.seq}")
+            for record in self._gate.routes.values()
+            if record.document is not None
+        ]
+
+    async def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
+        routes = [compile_route(document, place=place) for document, place in documents]
+        known = self._gate.routes
+        entries: list[_Entry] = []
+        for route, (document, place) in zip(routes, documents, strict=True):
+            if route.name not in known or known[route.name].revision != route.revision:
+                entries.append(_RouteEntry(route.name, route.revision, place, canonical(document)))
+        names = {route.name for route in routes}
+        for record in known.values():
+            if record.name not in names and record.document is not None:
+                entries.append(_RouteEntry(record.name, "", "", None))
+        if entries:
+            await self._enqueue(entries)
+        return [msgspec.structs.replace(route, generation=known[route.name].generation) for route in routes]
+
+    async def pull(self, order: Order, base: str = "") -> Lever:
+        (record,) = await self._enqueue([_LeverEntry(order, base)])
+        assert isinstance(record, LeverRecord)
+        return record.as_lever()
 
     async def commit(self, proposals: Sequence[Proposal]) -> list[Settled]:
-        if self._closed or self._waiting_rows + len(proposals) > _WAITING:
-            text = "the journal is closed" if self._closed else f"{self._waiting_rows} proposals wait for the disk"
+        return await self._enqueue(proposals)
+
+    async def _enqueue(self, entries: "Sequence[Proposal] | Sequence[_Entry]") -> list[Any]:
+        """Settle entries in order, with all others that wait; one answer an entry."""
+        if self._closed or self._waiting_rows + len(entries) > _WAITING:
+            text = "the journal is closed" if self._closed else f"{self._waiting_rows} entries wait for the disk"
             raise error(Problem.JOURNAL_UNAVAILABLE, text)
         loop = asyncio.get_running_loop()
-        batch = _Batch(proposals, loop.create_future(), self._world.clock.monotonic())
+        batch = _Batch(entries, loop.create_future(), self._world.clock.monotonic())
         self._waiting.append(batch)
-        self._waiting_rows += len(proposals)
+        self._waiting_rows += len(entries)
         if not self._scheduled and self._writing is None:
             self._scheduled = True
             loop.call_soon(self._flush)
@@ -226,13 +259,22 @@ class LocalJournal:
 
     def _fold(self, record: Record) -> None:
         self._now = max(self._now, record.t)
+        if isinstance(record, StartRecord):
+            self._epoch, self._clock = record.epoch, record.clock
+        else:
+            self._apply(record)
+
+    def _apply(self, record: Record) -> object | None:
+        """Fold a record into the gate; the answer is what takes it out again."""
         match record:
             case DecisionRecord():
-                self._gate.apply(record)
+                return self._gate.apply(record)
             case RouteRecord():
-                self._gate.accept(record)
+                return self._gate.accept(record)
+            case LeverRecord():
+                return self._gate.pull(record)
             case StartRecord():
-                self._epoch, self._clock = record.epoch, record.clock
+                return None
 
     def _write_now(self, record: Record) -> None:
         """Append one record at once, off the path of decisions."""
@@ -276,7 +318,7 @@ class LocalJournal:
         else:
             # Not visible to look-ups before this, so that nothing is answered which is not on the medium.
             for record in group.records:
-                self._gate.apply(record)
+                self._apply(record)
             self._confirm(group)
         finally:
             self._writing = None
@@ -286,30 +328,72 @@ class LocalJournal:
     def _settle(self, batches: list[_Batch]) -> _Group:
         group = _Group(self._tail.digest, self._tail.digest)
         seq = self._tail.seq
-        clock = self._world.clock
         for batch in batches:
-            answers: list[Settled] = []
-            for proposal in batch.proposals:
-                stored = self._gate.settled(proposal.proposal_id, proposal.route, proposal.symbol)
-                if stored is not None and proposal.problem is None:
-                    answers.append(Settled(stored, repeated=True))
-                    continue
-                if self.event_time and proposal.problem is None:
-                    self._now = max(self._now, proposal.ts_event)
-                conclude(proposal, self._gate.held(proposal.route, proposal.symbol))
-                now, monotonic = self.now, clock.monotonic()
-                settlement = self._gate.admit(proposal, now, late=monotonic > proposal.commit_by)
+            answers: list[Any] = []
+            for entry in batch.entries:
+                if isinstance(entry, Proposal) and entry.problem is None:
+                    stored = self._gate.settled(entry.proposal_id, entry.route, entry.symbol)
+                    if stored is not None:
+                        answers.append(Settled(stored, repeated=True))
+                        continue
                 seq += 1
-                record = record_of(
-                    proposal, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=monotonic - proposal.received
-                )
+                record = self._record(entry, seq)
                 line, group.digest = encode(record, group.digest)
                 group.lines.append(line)
                 group.records.append(record)
-                group.undos.append(self._gate.apply(record))
-                answers.append(Settled(decision_of(record), repeated=False))
+                group.undos.append(self._apply(record))
+                if isinstance(record, DecisionRecord):
+                    answers.append(Settled(decision_of(record), repeated=False))
+                else:
+                    answers.append(record)
             group.answers.append((batch, answers))
         return group
+
+    def _record(self, entry: "Proposal | _Entry", seq: int) -> Record:
+        """What an entry becomes, given all that was settled before it."""
+        match entry:
+            case Proposal():
+                if self.event_time and entry.problem is None:
+                    self._now = max(self._now, entry.ts_event)
+                conclude(entry, self._gate.held(entry.route, entry.symbol))
+                now, monotonic = self.now, self._world.clock.monotonic()
+                settlement = self._gate.admit(entry, now, late=monotonic > entry.commit_by)
+                elapsed = monotonic - entry.received
+                return record_of(entry, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed)
+            case _RouteEntry():
+                before = self._gate.routes.get(entry.name)
+                return RouteRecord(
+                    v=VERSION,
+                    seq=seq,
+                    t=self.now,
+                    name=entry.name,
+                    revision=entry.revision,
+                    generation=before.generation + 1 if before else 1,
+                    place=entry.place,
+                    document=None if entry.document is None else msgspec.json.decode(entry.document),
+                    prev="",
+                )
+            case _LeverEntry():
+                order, now = entry.order, self.now
+                return LeverRecord(
+                    v=VERSION,
+                    seq=seq,
+                    t=now,
+                    id=f"l-{seq}",
+                    action=order.action,
+                    by=order.by,
+                    why=order.why,
+                    proved=order.proved,
+                    route=order.route,
+                    symbol=order.symbol,
+                    lever=order.lever,
+                    canary=order.canary,
+                    version=order.version,
+                    latch=order.latch,
+                    expires=None if order.expires_in is None else now + order.expires_in,
+                    base=entry.base,
+                    prev="",
+                )
 
     def _take_back(self, group: _Group) -> None:
         for undo in reversed(group.undos):

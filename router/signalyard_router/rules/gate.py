@@ -11,8 +11,9 @@ import msgspec
 
 from signalyard.wire import Decision, Opinion
 from signalyard.words import Direction, Outcome, Reason
+from signalyard_router.rules.levers import Lever
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import DecisionRecord, RouteRecord, Settlement, decision_of
+from signalyard_router.rules.record import DecisionRecord, LeverRecord, RouteRecord, Settlement, decision_of
 from signalyard_router.rules.units import LONGEST_RATE_WINDOW, MAX_FLIPS_COUNT, MAX_RATE_COUNT, MINUTE, Rate
 
 Key = tuple[str, str]
@@ -20,7 +21,8 @@ Key = tuple[str, str]
 
 
 class Emission(msgspec.Struct, frozen=True):
-    """The last signal of an instrument on a route. ``side`` is its last direction that was not flat."""
+    """The last signal of an instrument on a route. ``side`` is its last direction that was not flat, ``assigned`` the version
+    that was to decide then."""
 
     direction: Direction
     side: Direction | None
@@ -29,6 +31,7 @@ class Emission(msgspec.Struct, frozen=True):
     at: int
     seq: int
     epoch: int
+    assigned: str = ""
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -36,7 +39,7 @@ class Instrument(msgspec.Struct, frozen=True):
 
     ``newest`` is (ts_event, sequence) of the newest committed proposal, ``settled`` the decisions made at exactly that place,
     which are remembered for as long as nothing newer comes. ``flips`` holds the times of recent changes of side; ``latched``
-    is the revision under which they were too many.
+    is set when they were too many.
     """
 
     newest: tuple[int, int]
@@ -45,7 +48,7 @@ class Instrument(msgspec.Struct, frozen=True):
     emission: Emission | None = None
     opinion: Opinion | None = None
     flips: tuple[int, ...] = ()
-    latched: str = ""
+    latched: bool = False
 
 
 class _Undo(msgspec.Struct, frozen=True):
@@ -54,6 +57,18 @@ class _Undo(msgspec.Struct, frozen=True):
     proposal_id: str | None
     signal: bool
     flat: bool
+    throttled: bool = False
+
+
+class _LeverUndo(msgspec.Struct, frozen=True):
+    levers: tuple[Lever, ...]
+    throttled: frozenset[str]
+    instrument: tuple[Key, Instrument] | None
+
+
+class _RouteUndo(msgspec.Struct, frozen=True):
+    name: str
+    before: RouteRecord | None
 
 
 class Gate:
@@ -65,8 +80,10 @@ class Gate:
     def __init__(self, remember: int = 65_536) -> None:
         self._remember = remember
         self._instruments: dict[Key, Instrument] = {}
-        self._generations: dict[str, int] = {}
-        self._revisions: dict[str, str] = {}
+        self._routes: dict[str, RouteRecord] = {}
+        self._levers: tuple[Lever, ...] = ()
+        self._stops: tuple[Lever, ...] = ()
+        self._throttled: frozenset[str] = frozenset()
         self._signals: dict[str, deque[int]] = {}
         self._flats: dict[str, deque[int]] = {}
         self._recent: dict[str, Decision] = {}
@@ -98,9 +115,26 @@ class Gate:
             if (opinion := instrument.opinion) is not None
         ]
 
-    def revision(self, route: str) -> tuple[str, int]:
-        """The newest accepted revision of a route and its generation; ("", 0) for a route never seen."""
-        return self._revisions.get(route, ""), self._generations.get(route, 0)
+    def owner(self, route: str, symbol: str) -> str | None:
+        """The version that was to decide when the instrument's position was last opened or kept; None while it is flat."""
+        instrument = self._instruments.get((route, symbol))
+        emission = instrument.emission if instrument else None
+        return None if emission is None or emission.direction is Direction.FLAT else emission.assigned
+
+    @property
+    def routes(self) -> dict[str, RouteRecord]:
+        """The newest accepted document of each route that was ever seen; one that was taken away has none in its record."""
+        return self._routes
+
+    @property
+    def levers(self) -> tuple[Lever, ...]:
+        """The levers that were pulled and not let go, oldest first; some may have lapsed by themselves."""
+        return self._levers
+
+    def latches(self) -> list[tuple[str, str | None]]:
+        """What is latched: a route whose rate was reached, or (route, instrument) that changed sides too often."""
+        flips = [key for key, instrument in self._instruments.items() if instrument.latched]
+        return [*((route, None) for route in sorted(self._throttled)), *sorted(flips)]
 
     def admit(self, proposal: Proposal, now: int, *, late: bool) -> Settlement:
         """Settle a proposal that was not settled before. ``late``: it reached the gate after its ``commit_by``."""
@@ -108,7 +142,8 @@ class Gate:
             return Settlement(Outcome.REJECTED)
         if late:
             return _suppressed(Reason.PAST_COMMIT_BY)
-        if proposal.generation < self._generations.get(proposal.route, 0):
+        newest = self._routes.get(proposal.route)
+        if newest is not None and proposal.generation < newest.generation:
             return _suppressed(Reason.SUPERSEDED)
         state = self._instruments.get((proposal.route, proposal.symbol))
         if state is not None and (proposal.ts_event, proposal.sequence) < state.newest:
@@ -126,6 +161,13 @@ class Gate:
         last = state.emission if state else None
         reduces = _reduces(direction, proposal.position, last)
         exempt = reduces and not rules.filter_exits
+        for lever in self._stops:
+            if not lever.covers(proposal.route, proposal.symbol) or lever.expired(now):
+                continue
+            if lever.action == "halt":
+                return _suppressed(Reason.HALTED, reduces=reduces)
+            if not reduces:
+                return _suppressed(Reason.PAUSED)
         if proposal.reduce_only:
             if last is None or last.direction is Direction.FLAT:
                 return Settlement(Outcome.ABSTAINED, Reason.NO_ANSWER)
@@ -139,13 +181,23 @@ class Gate:
             state is not None
             and rules.flips is not None
             and _flips(direction, last)
-            and (state.latched == proposal.revision or _reached(state.flips, rules.flips, now))
+            and (state.latched or _reached(state.flips, rules.flips, now))
         ):
             return _suppressed(Reason.FLIP_LATCHED, reduces=reduces)
-        if rules.signals is not None and not exempt and _reached(self._signals.get(proposal.route), rules.signals, now):
+        if (
+            rules.signals is not None
+            and not exempt
+            and (proposal.route in self._throttled or _reached(self._signals.get(proposal.route), rules.signals, now))
+        ):
             return _suppressed(Reason.RATE_LIMITED, reduces=reduces)
         previous = last.seq if last else 0
-        return Settlement(Outcome.EMITTED, reduces=reduces, seq=previous + 1, prev_seq=previous)
+        handover = (
+            last is not None
+            and last.direction is not Direction.FLAT
+            and bool(last.assigned)
+            and last.assigned != proposal.assigned
+        )
+        return Settlement(Outcome.EMITTED, reduces=reduces, seq=previous + 1, prev_seq=previous, handover=handover)
 
     def apply(self, record: DecisionRecord) -> object | None:
         """Fold a decision in; the answer is what `revert` takes to undo it."""
@@ -164,17 +216,63 @@ class Gate:
             _note(self._signals, record.route, record.t)
         if flat:
             _note(self._flats, record.route, record.t)
-        return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat)
+        throttles = record.reason is Reason.RATE_LIMITED and record.route not in self._throttled
+        if throttles:
+            self._throttled |= {record.route}
+        return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat, throttles)
 
-    def accept(self, record: RouteRecord) -> None:
-        """A document was accepted."""
-        self._generations[record.name] = record.generation
-        self._revisions[record.name] = record.revision
+    def accept(self, record: RouteRecord) -> object:
+        """A document was accepted, or a route taken away; the answer is what `revert` takes to undo it."""
+        undo = _RouteUndo(record.name, self._routes.get(record.name))
+        self._routes[record.name] = record
+        return undo
+
+    def pull(self, record: LeverRecord) -> object:
+        """A lever was pulled or let go; the answer is what `revert` takes to undo it."""
+        undo = _LeverUndo(self._levers, self._throttled, None)
+        match record.action:
+            case "resume" | "end":
+                self._set_levers(tuple(lever for lever in self._levers if lever.id != record.lever))
+            case "reset" if record.latch == "throttle":
+                self._throttled -= {record.route or ""}
+            case "reset":
+                key = (record.route or "", record.symbol or "")
+                instrument = self._instruments.get(key)
+                if instrument is not None:
+                    undo = _LeverUndo(self._levers, self._throttled, (key, instrument))
+                    self._instruments[key] = msgspec.structs.replace(instrument, latched=False, flips=())
+            case "weight" | "rollback":
+                # Two of them never hold at once for one route: the newest takes the place of those before.
+                others = tuple(
+                    lever
+                    for lever in self._levers
+                    if lever.route != record.route or lever.action not in ("weight", "rollback")
+                )
+                self._set_levers((*others, record.as_lever()))
+            case _:
+                self._set_levers((*self._levers, record.as_lever()))
+        return undo
+
+    def _set_levers(self, levers: tuple[Lever, ...]) -> None:
+        self._levers = levers
+        self._stops = tuple(lever for lever in levers if lever.action in ("halt", "pause"))
 
     def revert(self, undo: object | None) -> None:
         """Take a record out again. Records are reverted newest first."""
-        if not isinstance(undo, _Undo):
-            return
+        if isinstance(undo, _LeverUndo):
+            self._set_levers(undo.levers)
+            self._throttled = undo.throttled
+            if undo.instrument is not None:
+                self._instruments[undo.instrument[0]] = undo.instrument[1]
+        elif isinstance(undo, _RouteUndo):
+            if undo.before is None:
+                self._routes.pop(undo.name, None)
+            else:
+                self._routes[undo.name] = undo.before
+        elif isinstance(undo, _Undo):
+            self._revert_decision(undo)
+
+    def _revert_decision(self, undo: _Undo) -> None:
         if undo.proposal_id is not None and self._recent.pop(undo.proposal_id, None) is not None:
             self._recent_order.pop()
         if undo.before is None:
@@ -187,6 +285,8 @@ class Gate:
             self._signals[undo.key[0]].pop()
         if undo.flat:
             self._flats[undo.key[0]].pop()
+        if undo.throttled:
+            self._throttled -= {undo.key[0]}
 
     def _keep(self, decision: Decision) -> None:
         self._recent[decision.proposal_id] = decision
@@ -241,7 +341,7 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
     state = before or Instrument(newest=place)
     settled = (*state.settled, decision) if state.newest == place else (decision,)
     held = state.held if record.reason in _MAPPED or record.reduce_only else record.direction
-    latched = record.revision if record.reason is Reason.FLIP_LATCHED else state.latched
+    latched = state.latched or record.reason is Reason.FLIP_LATCHED
     emission, opinion, flips = state.emission, state.opinion, state.flips
     if record.outcome is Outcome.EMITTED and record.direction is not None and record.signal_id is not None:
         if _flips(record.direction, emission):
@@ -255,6 +355,7 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
             at=record.t,
             seq=record.signal_seq,
             epoch=record.epoch,
+            assigned=record.assigned,
         )
         opinion = Opinion(
             symbol=record.symbol,

@@ -68,7 +68,9 @@ class Lever(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def base(route: Route) -> str:
     """What a weight lever stands against: the document's weights and versions. It ends when they change."""
-    parts = [f"{track}:{rung.target.version}={route.weights.get(track, 0)}" for track, rung in sorted(route.tracks.items())]
+    parts = [
+        f"{track}:{rung.target.version}={route.weights.get(track, 0)}" for track, rung in sorted(route.tracks.items())
+    ]
     parts += [f"standby:{rung.target.version}" for rung in route.standbys]
     return " ".join(parts)
 

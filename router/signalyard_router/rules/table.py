@@ -7,7 +7,7 @@ from signalyard.problems import Problem, error
 from signalyard.wire import split_instrument
 from signalyard.words import Track
 from signalyard_router.rules.documents import RouteDocument
-from signalyard_router.rules.route import Route, Target
+from signalyard_router.rules.route import Route, Target, TrackRung
 from signalyard_router.rules.split import assign
 
 _CACHED = 65_536
@@ -51,8 +51,20 @@ class Table:
             raise error(Problem.UNKNOWN_ROUTE, f"the route {route!r} serves {patterns}, not {instrument!r}", "/route")
         raise error(Problem.UNKNOWN_ROUTE, f"there is no route named {route!r}", "/route")
 
+    def rung(self, route: Route, instrument: str, owner: str | None) -> TrackRung:
+        """The rung that decides for an instrument: that of its track, or of the version that holds its open position.
+
+        ``owner`` is that version, None while the instrument is flat. Rule: an instrument changes hands when it is flat,
+        unless the route or a rollback says now.
+        """
+        if owner is not None and not route.handover_now:
+            held = route.rung_of(owner)
+            if held is not None:
+                return held
+        return route.rung(self.track(route, instrument))
+
     def track(self, route: Route, instrument: str) -> Track:
-        """The track that decides for an instrument."""
+        """The track that the split assigns to an instrument."""
         key = (route.name, instrument)
         track = self._tracks.get(key)
         if track is None:
@@ -61,9 +73,9 @@ class Table:
             track = self._tracks[key] = assign(route.model, instrument, route.weights, route.pin)
         return track
 
-    def assignment(self, route: Route) -> dict[str, Track]:
-        """The instruments that have been seen on a route, and the track of each."""
-        return {symbol: track for (name, symbol), track in sorted(self._tracks.items()) if name == route.name}
+    def seen(self, route: Route) -> set[str]:
+        """The instruments that this table has been asked about on a route."""
+        return {symbol for name, symbol in self._tracks if name == route.name}
 
     def targets(self) -> list[Target]:
         """Every target that some route may call, once each."""

@@ -1,7 +1,7 @@
 """A fake of the model servers, for tests of routes and of strategies that use the router in process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from signalyard.problems import Problem, error
 from signalyard.profile import FeatureSchema, ModelCard, ScoredRows
@@ -45,6 +45,9 @@ class FakeUpstream:
                 schema=self.schema,
             )
         return card
+
+    def retarget(self, targets: Iterable[Target]) -> None:
+        """Every target is served anyway."""
 
     async def score(
         self, target: Target, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int

@@ -1,5 +1,7 @@
 """Route documents from the YAML and JSON files of a folder."""
 
+import os
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,17 @@ class FileRouteStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def version(self) -> Hashable:
+        try:
+            with os.scandir(self._folder) as entries:
+                return frozenset(
+                    (entry.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                    for entry in entries
+                    if entry.name.endswith(_SUFFIXES) and (stat := entry.stat())
+                )
+        except OSError as exc:
+            return str(exc)
 
     def load(self) -> list[tuple[RouteDocument, str]]:
         try:
