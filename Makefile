@@ -58,6 +58,11 @@ format: setup ## rewrite the code the way ruff formats it
 	$(DEV)/ruff check --fix-only .
 	$(DEV)/ruff format .
 
+.PHONY: generate
+generate: setup ## write again what is generated from the code: the wire's schema, the page of problems
+	$(DEV)/signalyard schema --out src/signalyard/wire.schema.json
+	$(DEV)/signalyard schema --problems --out docs/problems.md
+
 .PHONY: lock
 lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	@for name in runtimes router dev; do \

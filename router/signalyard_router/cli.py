@@ -89,6 +89,34 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     help="Snapshots decided at once; beyond it requests are refused.",
 )
 @_option("--max-connections", "MAX_CONNECTIONS", type=click.IntRange(1), default=4_096, help="Most open connections.")
+@_option(
+    "--admin-host",
+    "ADMIN_HOST",
+    default="127.0.0.1",
+    help="Address of the admin port; any but loopback needs tokens and TLS.",
+)
+@_option(
+    "--admin-port",
+    "ADMIN_PORT",
+    type=click.IntRange(0, 65535),
+    default=8091,
+    help="Port on which levers are pulled; 0 takes a free one.",
+)
+@_option(
+    "--admin-tokens",
+    "ADMIN_TOKENS",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with lines of: NAME sha256:HEX.",
+)
+@_option(
+    "--admin-certificate",
+    "ADMIN_CERTIFICATE",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Certificate chain of the admin port, PEM.",
+)
+@_option("--admin-key", "ADMIN_KEY", type=click.Path(path_type=Path), default=None, help="Its key, PEM.")
 @_option("--drain", "DRAIN", type=_DURATION, default="10s", help="How long a shutdown waits for requests in flight.")
 @_option(
     "--log-level",
@@ -113,6 +141,11 @@ def router(
     max_rows: int,
     max_rows_in_flight: int,
     max_connections: int,
+    admin_host: str,
+    admin_port: int,
+    admin_tokens: Path | None,
+    admin_certificate: Path | None,
+    admin_key: Path | None,
     drain: int,
     log_level: str,
     print_config: bool,
@@ -153,6 +186,9 @@ def router(
         drain_seconds=drain / 1e9,
         router=RouterSettings(max_rows_in_flight=max_rows_in_flight),
         journal=JournalSettings(folder=str(journal), clock=clock, durability=durability),  # type: ignore[arg-type]
+        admin=main.AdminSettings(
+            host=admin_host, port=admin_port, tokens=admin_tokens, certificate=admin_certificate, key=admin_key
+        ),
         http=HttpSettings(
             host=host, port=port, max_body_bytes=max_body, max_rows=max_rows, max_connections=max_connections
         ),
@@ -294,7 +330,12 @@ def _line(record: Record, as_json: bool) -> str:
             return f"{head}route    {record.name} revision {record.revision} generation {record.generation} from {record.place}"
         case LeverRecord():
             scope = " ".join(part for part in (record.route, record.symbol) if part) or "everything"
-            what = record.lever or record.version or record.latch or ("" if record.canary is None else f"{record.canary:g}")
+            what = (
+                record.lever
+                or record.version
+                or record.latch
+                or ("" if record.canary is None else f"{record.canary:g}")
+            )
             return f"{head}lever    {record.id} {record.action} {what} on {scope} by {record.by}: {record.why}"
         case StartRecord():
             return f"{head}start    epoch {record.epoch}, {record.software}, clock {record.clock}, durability {record.durability}"

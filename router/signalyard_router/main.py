@@ -1,13 +1,16 @@
 """Wiring: the only place that knows which implementation stands behind which port."""
 
 import asyncio
+import ipaddress
 import logging
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,11 +22,16 @@ from prometheus_client import (
 
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.files.store import FileRouteStore
+from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
+from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
+from signalyard_router.control.board import Board
+from signalyard_router.control.reload import Documents, Watch
 from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import World
 from signalyard_router.router import Router
@@ -31,6 +39,26 @@ from signalyard_router.settings import RouterSettings
 from signalyard_router.world.real import RealWorld
 
 _log = logging.getLogger("signalyard.router")
+
+
+@dataclass(frozen=True)
+class AdminSettings:
+    """Where levers are pulled."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Any but loopback needs tokens and TLS."""
+
+    port: int = 8091
+    """The port to listen on; 0 takes a free one."""
+
+    tokens: Path | None = None
+    """A file with lines of ``name sha256:HEX``, one a person; with it every call needs a token."""
+
+    certificate: Path | None = None
+    """The certificate chain, PEM; with `key` the port speaks TLS."""
+
+    key: Path | None = None
+    """The certificate's key, PEM."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +75,38 @@ class ProcessSettings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     oip: OipSettings = field(default_factory=OipSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
+
+
+class Running(NamedTuple):
+    """A router that is up, and the board of its levers."""
+
+    router: Router
+    board: Board
 
 
 @asynccontextmanager
 async def open_router(
     settings: ProcessSettings, *, world: World | None = None, registry: CollectorRegistry | None = None
 ) -> AsyncIterator[Router]:
-    """A router in this process, ready for `Router.predict`, without a server.
+    """A router in this process, ready for `Router.predict`, without a server; see `running`."""
+    async with running(settings, world=world, registry=registry) as up:
+        yield up.router
 
-    The model servers have been asked once when it is yielded. Raises SignalyardError where documents, folders or the journal
-    are not fit to be used.
+
+@asynccontextmanager
+async def running(
+    settings: ProcessSettings, *, world: World | None = None, registry: CollectorRegistry | None = None
+) -> AsyncIterator[Running]:
+    """A router in this process, and its board.
+
+    The model servers have been asked once when it is yielded, and documents are watched from then on. Raises SignalyardError
+    where documents, folders or the journal are not fit to be used.
     """
     world = world or RealWorld()
     registry = registry or CollectorRegistry()
     store = FileRouteStore(settings.routes)
-    if not Path(settings.journal.folder).exists():
+    if not _begun(world, settings.journal.folder):
         store.load()  # bad documents are told before a journal is begun
     journal = LocalJournal(world, settings.journal, registry, f"signalyard {version('signalyard')}")
     try:
@@ -75,12 +120,19 @@ async def open_router(
             await upstream.first_round.wait()
             router.asked()
             watch.start()
-            yield Running(router, Control(router, journal, documents), documents)
+            yield Running(router, Board(router, journal, upstream, documents))
         finally:
             await watch.close()
             await upstream.close()
     finally:
         await journal.close()
+
+
+def _begun(world: World, folder: str) -> bool:
+    try:
+        return any(map(segment_number, world.disk.names(folder)))
+    except OSError:
+        return False  # the journal itself will say what is wrong
 
 
 async def serve(settings: ProcessSettings) -> None:
@@ -90,20 +142,70 @@ async def serve(settings: ProcessSettings) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of which no rule makes use
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    admin_world, tokens = _admin_world(settings.admin), _tokens(settings.admin)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_router(settings, world=world, registry=registry) as router:
-        server = HttpServer(world, router, settings.http, registry)
-        try:
-            await server.start()
-        except OSError as exc:
-            place = f"{settings.http.host} port {settings.http.port}"
-            raise error(Problem.INVALID_SETTING, f"cannot listen on {place}: {exc}", "/port") from exc
-        _log.info("event=ready host=%s port=%d routes=%d", settings.http.host, server.port, len(router.table.routes))
+    async with running(settings, world=world, registry=registry) as (router, board):
+        server = HttpServer(world, App(router, world.clock, settings.http, registry), settings.http)
+        admin_http = HttpSettings(host=settings.admin.host, port=settings.admin.port, max_connections=64)
+        admin = HttpServer(admin_world, AdminApp(board, tokens, registry), admin_http)
+        await _listen(admin, admin_http, "/admin-port")
+        await _listen(server, settings.http, "/port")
+        _log.info(
+            "event=ready host=%s port=%d admin_port=%d routes=%d",
+            settings.http.host,
+            server.port,
+            admin.port,
+            len(router.table.routes),
+        )
         await stop.wait()
         _log.info("event=draining seconds=%g", settings.drain_seconds)
         router.drain()
         await server.drain(settings.drain_seconds)
+        await admin.drain(1.0)
     _log.info("event=stopped")
+
+
+async def _listen(server: HttpServer, settings: HttpSettings, pointer: str) -> None:
+    try:
+        await server.start()
+    except OSError as exc:
+        text = f"cannot listen on {settings.host} port {settings.port}: {exc}"
+        raise error(Problem.INVALID_SETTING, text, pointer) from exc
+
+
+def _admin_world(settings: AdminSettings) -> World:
+    """The world that the admin port listens in. Raises CallerError (invalid_setting) where it would be open to others."""
+    if (settings.certificate is None) != (settings.key is None):
+        raise error(Problem.INVALID_SETTING, "a certificate and its key go together", "/admin-certificate")
+    context = None
+    if settings.certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(settings.certificate, settings.key)
+        except (OSError, ssl.SSLError) as exc:
+            raise error(
+                Problem.INVALID_SETTING, f"the certificate cannot be used: {exc}", "/admin-certificate"
+            ) from exc
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if not loopback and (context is None or settings.tokens is None):
+        text = f"on {settings.host} anybody could pull levers: give tokens and a certificate, or listen on 127.0.0.1"
+        raise error(Problem.INVALID_SETTING, text, "/admin-host")
+    return RealWorld(context)
+
+
+def _tokens(settings: AdminSettings) -> Tokens:
+    if settings.tokens is None:
+        return Tokens({})
+    try:
+        tokens = read_tokens(settings.tokens.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise error(Problem.INVALID_SETTING, f"the tokens cannot be read: {exc}", "/admin-tokens") from exc
+    if not tokens:
+        raise error(Problem.INVALID_SETTING, f"{settings.tokens} holds no token", "/admin-tokens")
+    return tokens

@@ -14,6 +14,7 @@ _SUMMARIES = {
     "router": "Run the signal router.",
     "journal": "Read and verify a router's journal.",
     "explain": "Explain one decision, step by step, from the journal.",
+    "route": "See routes and pull levers: halt, pause, weights, promotion, rollback.",
     "schema": "Print the JSON Schema of what travels on the wires.",
     "demo": "Real ticks through bundle, model server and router to journalled decisions.",
 }
@@ -23,6 +24,7 @@ _EXTRAS = {
     "router": "router",
     "journal": "router",
     "explain": "router",
+    "route": "router",
     "demo": "demo",
 }
 

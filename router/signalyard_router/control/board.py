@@ -10,7 +10,7 @@ from signalyard_router.control.reload import Documents
 from signalyard_router.ports import Journal, Upstream
 from signalyard_router.router import Router
 from signalyard_router.rules.levers import Lever, Order, base, check
-from signalyard_router.rules.route import Route, Target
+from signalyard_router.rules.route import Target
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,21 +81,25 @@ class Board:
         stable = route.tracks[Track.STABLE].target
         if stable.version == version:
             return Promotion(
-                route=name, version=version, done=["weight", "standby", "stable"], next=None, advice="it is stable already"
+                route=name,
+                version=version,
+                done=["weight", "standby", "stable"],
+                next=None,
+                advice="it is stable already",
             )
         canary = route.tracks.get(Track.CANARY)
         if canary is None or canary.target.version != version:
             held = canary.target.version if canary else "none"
             raise error(
-                Problem.STEP_SKIPPED, f"only the canary is promoted, first with little weight; the canary is {held}", "/version"
+                Problem.STEP_SKIPPED,
+                f"only the canary is promoted, first with little weight; the canary is {held}",
+                "/version",
             )
         if not self._known(canary.target):
             raise error(Problem.STEP_SKIPPED, f"the server of version {version} has never answered", "/version")
         in_force = self._router.table.routes[name]
         if in_force.weights.get(Track.CANARY) != sum(in_force.weights.values()) or in_force.rolled_back is not None:
-            lever = await self.pull(
-                Order(action="weight", route=name, canary=100.0, by=by, why=why, proved=proved)
-            )
+            lever = await self.pull(Order(action="weight", route=name, canary=100.0, by=by, why=why, proved=proved))
             return Promotion(
                 route=name,
                 version=version,
@@ -124,5 +128,3 @@ class Board:
 
     def _known(self, target: Target) -> bool:
         return self._upstream.card(target) is not None
-
-

@@ -30,7 +30,9 @@ class Documents:
         self._accepted = loads.labels("accepted")
         self._refused = loads.labels("refused")
         self._current = Gauge(
-            "signalyard_documents_current", "1 while the documents in force are those of the store, else 0", registry=registry
+            "signalyard_documents_current",
+            "1 while the documents in force are those of the store, else 0",
+            registry=registry,
         )
 
     async def first(self) -> list[Route]:

@@ -178,7 +178,7 @@ def parse_document(data: Any, place: str) -> RouteDocument:
     try:
         return msgspec.convert(data, RouteDocument, strict=True)
     except msgspec.ValidationError as exc:
-        text, pointer = _explain(exc)
+        text, pointer = explain_validation(exc)
         raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc
 
 
@@ -191,7 +191,7 @@ _KNOWN_PATTERNS = {
 }
 
 
-def _explain(exc: msgspec.ValidationError) -> tuple[str, str]:
+def explain_validation(exc: msgspec.ValidationError) -> tuple[str, str]:
     """msgspec's message as a text and a JSON pointer."""
     match = _PATH.match(str(exc))
     text, path = (match["text"], match["path"] or "$") if match else (str(exc), "$")

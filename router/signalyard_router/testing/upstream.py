@@ -13,7 +13,7 @@ ScoreFunction = Callable[[dict[str, float | None]], float]
 class FakeUpstream:
     """Implements `ports.Upstream`: every version answers ``function(row as a dict)``, or as ``fail`` says.
 
-    ``fail[version]`` is a problem to raise, or ``"hang"``. ``calls`` lists what was asked: (version, number of rows).
+    ``fail[version]`` is a problem to raise, or ``"hang"`` until `release`. ``calls`` lists what was asked: (version, number of rows).
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class FakeUpstream:
         self.unknown: set[str] = set()
         self.row_errors: dict[int, str] = {}
         self.calls: list[tuple[str, int]] = []
+        self._hung: list[asyncio.Future[None]] = []
         self._cards: dict[Target, ModelCard] = {}
 
     def card(self, target: Target) -> ModelCard | None:
@@ -46,6 +47,13 @@ class FakeUpstream:
             )
         return card
 
+    def release(self) -> None:
+        """Answer every call that hangs."""
+        for hung in self._hung:
+            if not hung.done():
+                hung.set_result(None)
+        self._hung.clear()
+
     def retarget(self, targets: Iterable[Target]) -> None:
         """Every target is served anyway."""
 
@@ -56,7 +64,9 @@ class FakeUpstream:
         failure = self.fail.get(target.version)
         if failure == "hang":
             # On whatever clock the loop runs; the caller's `until` is kept by the real adapter, here by never answering.
-            await asyncio.get_running_loop().create_future()
+            self._hung.append(asyncio.get_running_loop().create_future())
+            await self._hung[-1]
+            failure = None
         if failure is not None:
             raise error(Problem(failure), "the fake was told to fail")
         scores: list[float | None] = [self.function(dict(zip(columns, row, strict=True))) for row in rows]

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,10 @@ class RealListener:
 
 
 class RealNetwork:
-    """TCP on the running event loop."""
+    """TCP on the running event loop; what listens speaks TLS where there is a context for it."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
 
     async def connect(
         self, factory: Callable[[], asyncio.Protocol], host: str, port: int
@@ -46,7 +50,7 @@ class RealNetwork:
         return transport, protocol
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Listener:
-        server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024)
+        server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024, ssl=self._tls)
         return RealListener(server)
 
 
@@ -116,9 +120,9 @@ class RealDisk:
 class RealWorld:
     """The world outside, as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.clock: Clock = RealClock()
-        self.network: Network = RealNetwork()
+        self.network: Network = RealNetwork(tls)
         self.disk: Disk = RealDisk()
 
     def random_bytes(self, count: int) -> bytes:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from signalyard.wire import Decision, StateAnswer
 from signalyard.words import Outcome
 from signalyard_router.adapters.http import HttpServer, HttpSettings
+from signalyard_router.adapters.http.app import App
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.world.real import RealWorld
 
@@ -82,7 +83,8 @@ class Stage:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.router = FakeRouter()
         self.registry = CollectorRegistry()
-        self.server = HttpServer(RealWorld(), self.router, HttpSettings(port=0, **settings), self.registry)
+        world, chosen = RealWorld(), HttpSettings(port=0, **settings)
+        self.server = HttpServer(world, App(self.router, world.clock, chosen, self.registry), chosen)
         self.clients: list[Client] = []
 
     async def connect(self, **more: Any) -> Client:

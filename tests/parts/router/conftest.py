@@ -99,7 +99,7 @@ class RouterProcess:
         self.routes = folder / "routes"
         self.routes.mkdir(exist_ok=True)
         self.write_route(ROUTE.format(deadline=deadline, stable=ports["7"], standby=ports["6"]))
-        self.port = free_port()
+        self.port, self.admin_port = free_port(), free_port()
         self.environment = environment
         self.process = None
         self.log = (folder / "router.log").open("a")
@@ -109,7 +109,7 @@ class RouterProcess:
 
     def spawn(self, *options, prefix=()):
         command = [*prefix, str(COMMAND), "router", "--routes", str(self.routes), "--journal", str(self.journal)]
-        command += ["--port", str(self.port), *options]
+        command += ["--port", str(self.port), "--admin-port", str(self.admin_port), *options]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=os.environ | self.environment
         )
@@ -177,6 +177,10 @@ class RouterProcess:
             check=False,
             env=os.environ | environment,
         )
+
+    def lever(self, *words, **environment):
+        """`signalyard route ...` on this router."""
+        return self.run("route", "--admin", f"http://127.0.0.1:{self.admin_port}", *words, **environment)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

@@ -218,7 +218,9 @@ def test_a_slow_client_keeps_nobody_waiting(router):
 
 def test_two_routers_on_one_journal(router):
     router.start()
-    second = router.run("router", "--routes", str(router.routes), "--journal", str(router.journal), "--port", "0")
+    second = router.run(
+        "router", "--routes", str(router.routes), "--journal", str(router.journal), "--port", "0", "--admin-port", "0"
+    )
     assert second.returncode == 1
     assert "journal_locked" in second.stderr
     assert "Traceback" not in second.stderr
@@ -228,7 +230,15 @@ def test_two_routers_on_one_journal(router):
 def test_a_port_that_is_taken(router, tmp_path):
     router.start()
     second = router.run(
-        "router", "--routes", str(router.routes), "--journal", str(tmp_path / "other"), "--port", str(router.port)
+        "router",
+        "--routes",
+        str(router.routes),
+        "--journal",
+        str(tmp_path / "other"),
+        "--port",
+        str(router.port),
+        "--admin-port",
+        "0",
     )
     assert second.returncode == 1
     assert str(router.port) in second.stderr
@@ -269,7 +279,9 @@ def test_a_journal_folder_that_cannot_be_used(router, tmp_path):
 
 def test_a_journal_on_a_read_only_file_system(router):
     # /proc takes no new folders from anybody, root included.
-    refused = router.run("router", "--routes", str(router.routes), "--journal", "/proc/signalyard", "--port", "0")
+    refused = router.run(
+        "router", "--routes", str(router.routes), "--journal", "/proc/signalyard", "--port", "0", "--admin-port", "0"
+    )
     assert refused.returncode == 1
     assert "journal_unavailable" in refused.stderr
     assert "Traceback" not in refused.stderr

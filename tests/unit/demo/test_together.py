@@ -95,7 +95,7 @@ class Stage:
         settings = JournalSettings(folder=str(self._folder / "journal"), clock="event", segment_bytes=200_000)
         self._journal = LocalJournal(world, settings, registry, "test")
         document = parse_document(yaml.safe_load(route.document("GEN-*.DEMO", PORTS)), "demo")
-        routes = self._journal.accept([(document, "demo")])
+        routes = self._loop.run_until_complete(self._journal.accept([(document, "demo")]))
         self._router = Router(world, RouterSettings(), routes, self._journal, self._servers, registry)
         self._router.asked()
         self._dying = False

@@ -65,10 +65,12 @@ class Desk:
             self.world, JournalSettings(folder=str(folder), durability=durability), self.registry
         )
         self.upstream = FakeUpstream(SCHEMA, lambda row: row["p"], confidence=confidence)
-        routes = self.journal.accept([(parse_document(data, "test"), "test") for data in documents or [document()]])
-        self.router = Router(
-            self.world, settings or RouterSettings(), routes, self.journal, self.upstream, self.registry
-        )
+        self.settings = settings or RouterSettings()
+        self.documents = [(parse_document(data, "test"), "test") for data in documents or [document()]]
+
+    async def open(self):
+        routes = await self.journal.accept(self.documents)
+        self.router = Router(self.world, self.settings, routes, self.journal, self.upstream, self.registry)
         self.router.asked()
 
     def snapshot(self, p, symbol=NAME, **more):
@@ -92,6 +94,7 @@ class Desk:
 @asynccontextmanager
 async def desk(folder, *documents, **more):
     made = Desk(folder, *documents, **more)
+    await made.open()
     try:
         yield made
     finally:

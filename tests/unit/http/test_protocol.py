@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.testing.world import ManualClock
@@ -95,7 +96,8 @@ class Stage:
     def __init__(self, caller: Any, **settings: Any) -> None:
         self.router = caller().router
         self.world: Any = MemoryWorld()
-        self.server = HttpServer(self.world, self.router, HttpSettings(**settings), CollectorRegistry())
+        chosen = HttpSettings(**settings)
+        self.server = HttpServer(self.world, App(self.router, self.world.clock, chosen, CollectorRegistry()), chosen)
         self.hold: asyncio.Event | None = None
         decide = self.router.decide
 

@@ -365,14 +365,14 @@ def test_on_event_time_windows_follow_the_events(tmp_path):
 def test_a_document_is_recorded_once_and_its_changes_are_counted(tmp_path):
     async def run():
         bench = Bench(tmp_path)
-        (first,) = bench.journal.accept([(parse_document(DOCUMENT, "r.yaml"), "r.yaml")])
+        (first,) = await bench.journal.accept([(parse_document(DOCUMENT, "r.yaml"), "r.yaml")])
         assert first.generation == 1
         journal = await bench.crash()
-        (same,) = journal.accept([(parse_document(DOCUMENT, "r.yaml"), "r.yaml")])
+        (same,) = await journal.accept([(parse_document(DOCUMENT, "r.yaml"), "r.yaml")])
         assert same.generation == 1
         changed = json.loads(json.dumps(DOCUMENT))
         changed["spec"]["deadline"] = "90ms"
-        (second,) = journal.accept([(parse_document(changed, "r.yaml"), "r.yaml")])
+        (second,) = await journal.accept([(parse_document(changed, "r.yaml"), "r.yaml")])
         assert second.generation == 2
         (late,) = await journal.commit([proposal(1, generation=1)])
         assert late.decision.reason is Reason.SUPERSEDED

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import DecisionRecord, Settlement, record_of
+from signalyard_router.rules.record import DecisionRecord, LeverRecord, Settlement, record_of
 from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.units import MINUTE, SECOND, Rate
 
@@ -50,12 +50,13 @@ class PlainModel:
         flips = [b for a, b in itertools.pairwise(sides) if a.direction is not b.direction]
         is_flip = proposal.direction is not Direction.FLAT and sides and sides[-1].direction is not proposal.direction
         if rules.flips and is_flip:
-            latched = any(r.reason is Reason.FLIP_LATCHED and r.revision == proposal.revision for r in mine)
+            latched = any(r.reason is Reason.FLIP_LATCHED for r in mine)
             if latched or sum(1 for r in flips if now - r.t < rules.flips.window) >= rules.flips.count:
                 return Outcome.SUPPRESSED, Reason.FLIP_LATCHED
         if rules.signals and not exempt:
             of_route = [r for r in self.history if r.route == proposal.route and r.outcome is Outcome.EMITTED]
-            if sum(1 for r in of_route if now - r.t < rules.signals.window) >= rules.signals.count:
+            latched = any(r.route == proposal.route and r.reason is Reason.RATE_LIMITED for r in self.history)
+            if latched or sum(1 for r in of_route if now - r.t < rules.signals.window) >= rules.signals.count:
                 return Outcome.SUPPRESSED, Reason.RATE_LIMITED
         return Outcome.EMITTED, None
 
@@ -151,7 +152,7 @@ def test_taking_records_back_leaves_no_trace(world, keep):
     for undo in reversed(undos):
         one.revert(undo)
     # Only what is too old for any window may differ, and none of it is older than the longest one here.
-    for attribute in ("_instruments", "_recent", "_generations"):
+    for attribute in ("_instruments", "_recent", "_routes", "_throttled"):
         assert getattr(one, attribute) == getattr(other, attribute)
     for attribute in ("_signals", "_flats"):
         mine = {route: list(times) for route, times in getattr(one, attribute).items() if times}
@@ -209,7 +210,7 @@ def test_an_exit_passes_the_filters_and_the_rate_unless_the_route_filters_exits(
         assert emit(gate, 2, "flat", 2, rules).reason is (Reason.RATE_LIMITED if filter_exits else Reason.DUPLICATE)
 
 
-def test_a_latched_instrument_still_exits_and_a_new_revision_frees_it():
+def test_a_latched_instrument_still_exits_and_only_a_reset_frees_it():
     rules = GateRules(window=0, valid_for=SECOND, flips=Rate(1, MINUTE))
     gate = Gate()
     story = [("long", None), ("short", None), ("long", Reason.FLIP_LATCHED), ("short", None), ("flat", None)]
@@ -217,9 +218,14 @@ def test_a_latched_instrument_still_exits_and_a_new_revision_frees_it():
         assert emit(gate, index, what, index, rules).reason is reason
     # The minute has passed, and the latch still holds ...
     assert emit(gate, 6, "long", 2 * MINUTE, rules).reason is Reason.FLIP_LATCHED
-    # ... until a person has changed the route.
     proposal = propose(7, rules, "A.X", "long", 2_000, None, None, "r2")
+    assert gate.admit(proposal, 2 * MINUTE, late=False).reason is Reason.FLIP_LATCHED
+    # ... until a person resets it.
+    assert gate.latches() == [("route", "A.X")]
+    undo = gate.pull(lever("reset", route="route", symbol="A.X", latch="flips"))
     assert gate.admit(proposal, 2 * MINUTE, late=False).outcome is Outcome.EMITTED
+    gate.revert(undo)
+    assert gate.admit(proposal, 2 * MINUTE, late=False).reason is Reason.FLIP_LATCHED
 
 
 def test_the_flat_rung_closes_only_what_is_open_and_so_many_a_minute():
@@ -257,3 +263,78 @@ def test_decisions_at_the_newest_place_are_remembered_however_many_follow_elsewh
         gate.apply(record_of(proposal, settlement, seq=index + 1, t=index, epoch=1, elapsed=0))
     assert gate.settled(f"{0:032x}", "route", "A.X") is not None
     assert gate.settled(f"{1:032x}", "route", "B.X") is None
+
+
+def lever(action, at=0, **more) -> LeverRecord:
+    return LeverRecord(v=1, seq=1, t=at, id=f"l-{action}", action=action, by="ann", why="a test", prev="", **more)
+
+
+def test_a_throttled_route_stays_throttled_until_a_reset_and_lets_exits_through():
+    rules = GateRules(window=0, valid_for=SECOND, signals=Rate(1, SECOND))
+    gate = Gate()
+    assert emit(gate, 0, "long", 0, rules).outcome is Outcome.EMITTED
+    assert emit(gate, 1, "short", 1, rules).reason is Reason.RATE_LIMITED
+    assert emit(gate, 2, "short", MINUTE, rules).reason is Reason.RATE_LIMITED
+    assert emit(gate, 3, "flat", MINUTE, rules).outcome is Outcome.EMITTED
+    assert gate.latches() == [("route", None)]
+    gate.pull(lever("reset", route="route", latch="throttle"))
+    assert emit(gate, 4, "short", 2 * MINUTE, rules).outcome is Outcome.EMITTED
+
+
+def test_a_halt_stops_everything_in_its_scope_until_it_is_named():
+    rules = GateRules(window=0, valid_for=SECOND)
+    for scope, stopped in (
+        ({}, True),
+        ({"route": "route"}, True),
+        ({"symbol": "A.X"}, True),
+        ({"route": "route", "symbol": "A.X"}, True),
+        ({"route": "other"}, False),
+        ({"symbol": "B.X"}, False),
+    ):
+        gate = Gate()
+        emit(gate, 0, "long", 0, rules)
+        gate.pull(lever("halt", **scope))
+        for index, what in enumerate(("short", "flat"), start=1):
+            assert (emit(gate, index, what, index, rules).reason is Reason.HALTED) is stopped
+        gate.pull(lever("resume", lever="l-another"))
+        assert len(gate.levers) == 1
+        gate.pull(lever("resume", lever="l-halt"))
+        assert emit(gate, 9, "long", 9, rules).outcome is Outcome.EMITTED
+
+
+def test_a_pause_lets_exits_through_and_may_expire():
+    rules = GateRules(window=0, valid_for=SECOND)
+    gate = Gate()
+    emit(gate, 0, "long", 0, rules)
+    gate.pull(lever("pause", expires=MINUTE))
+    assert emit(gate, 1, "short", 1, rules).reason is Reason.PAUSED
+    assert emit(gate, 2, "flat", 2, rules).outcome is Outcome.EMITTED
+    assert emit(gate, 3, "short", MINUTE, rules).outcome is Outcome.EMITTED
+
+
+def test_of_weights_and_rollbacks_the_newest_holds_alone():
+    gate = Gate()
+    gate.pull(lever("halt"))
+    gate.pull(lever("weight", route="a", canary=5.0))
+    gate.pull(lever("weight", route="b", canary=5.0))
+    gate.pull(lever("rollback", route="a", version="6"))
+    assert [(one.action, one.route) for one in gate.levers] == [("halt", None), ("weight", "b"), ("rollback", "a")]
+
+
+def test_a_position_that_another_version_takes_over_is_marked():
+    rules = GateRules(window=0, valid_for=SECOND)
+    gate = Gate()
+
+    def by(version, index, what):
+        proposal = propose(index, rules, "A.X", what, 1_000 + index, None, None, "r1")
+        proposal.assigned = version
+        settlement = gate.admit(proposal, index, late=False)
+        gate.apply(record_of(proposal, settlement, seq=index + 1, t=index, epoch=1, elapsed=0))
+        return settlement.handover
+
+    assert not by("7", 0, "long")
+    assert gate.owner("route", "A.X") == "7"
+    assert by("8", 1, "short")
+    assert not by("8", 2, "flat")
+    assert gate.owner("route", "A.X") is None
+    assert not by("7", 3, "long")

@@ -1,43 +1,20 @@
-"""The REST app: raw ASGI over a small table of paths.
+"""The REST app: predictions, state, status, health, metrics."""
 
-It expects what `protocol` gives it: ``scope["state"]["received"]``, the monotonic time at which the request was fully read,
-and a body that comes in one piece.
-"""
-
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from signalyard.problems import Problem, SignalyardError, describe, error
 from signalyard.wire import Decision, StateAnswer
-from signalyard_router.adapters.http.answers import (
-    Answer,
-    decisions_answer,
-    json_answer,
-    not_ready_answer,
-    problem_answer,
-)
+from signalyard_router.adapters.http.answers import Answer, decisions_answer, json_answer, not_ready_answer
 from signalyard_router.adapters.http.headers import remaining
-from signalyard_router.adapters.http.metrics import OTHER, HttpMetrics
+from signalyard_router.adapters.http.pages import Pages, Path, Scope, parameters
 from signalyard_router.adapters.http.predict import PredictReader
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.statuses import STATUSES
 from signalyard_router.ports import Clock
 from signalyard_router.rules.rows import BadRow, Row
-
-_log = logging.getLogger("signalyard.http")
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-Handler = Callable[[Scope, bytes], Awaitable[Answer]]
-
-_MAX_PARAMETERS = 8
 
 
 class Decider(Protocol):
@@ -62,26 +39,15 @@ class Decider(Protocol):
         ...
 
 
-class Path(NamedTuple):
-    """What is at one path."""
-
-    method: str
-    handler: Handler
-    summary: str
-    statuses: Sequence[int] = (200,)
-    parameters: Sequence[str] = ()
-
-
-class App:
-    """The ASGI app. Every request gets an answer: what is not foreseen becomes the problem ``internal``, and is logged."""
+class App(Pages):
+    """The router's REST face."""
 
     def __init__(self, router: Decider, clock: Clock, settings: HttpSettings, registry: CollectorRegistry) -> None:
         self._router = router
         self._clock = clock
         self._registry = registry
         self._reader = PredictReader(settings.max_rows)
-        self._paths = {
-            "/": Path("GET", self._index, "this list"),
+        paths = {
             "/v1/predict": Path(
                 "POST",
                 self._predict,
@@ -96,42 +62,7 @@ class App:
             "/readyz": Path("GET", self._readyz, "200 while the router should get traffic", (200, 503)),
             "/metrics": Path("GET", self._metrics_page, "metrics in the Prometheus format"),
         }
-        always = (400, 405, 500)
-        self.metrics = HttpMetrics(
-            registry,
-            [
-                *((path, sorted({*known.statuses, *always})) for path, known in self._paths.items()),
-                (OTHER, (404,)),
-            ],
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        known = self._paths.get(path)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        try:
-            if known is None:
-                raise error(Problem.NOT_FOUND, "GET / lists what there is")
-            if scope["method"] != known.method:
-                details = describe(Problem.METHOD_NOT_ALLOWED, f"it takes {known.method}")
-                answer = problem_answer(details, headers=((b"allow", known.method.encode()),))
-            else:
-                if scope["query_string"] and not known.parameters:
-                    _parameters(scope, ())
-                answer = await known.handler(scope, message["body"])
-        except SignalyardError as exc:
-            answer = problem_answer(exc.details)
-        except asyncio.CancelledError:
-            # only the server's shutdown cancels a request, and it waits for the answer
-            answer = problem_answer(describe(Problem.DRAINING, "the router stopped before there was a decision"))
-        except Exception:  # noqa: BLE001 -- the last line: logged, counted, and answered without its text
-            _log.exception("event=internal_error path=%s", path if known else OTHER)
-            answer = problem_answer(describe(Problem.INTERNAL))
-        self.metrics.answered(path if known else OTHER, answer.status)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.all_headers()})
-        await send({"type": "http.response.body", "body": answer.body})
+        super().__init__("signalyard router", paths, registry)
 
     async def _predict(self, scope: Scope, body: bytes) -> Answer:
         received: int = scope["state"]["received"]
@@ -146,7 +77,7 @@ class App:
         return answer
 
     async def _state(self, scope: Scope, body: bytes) -> Answer:
-        asked = _parameters(scope, self._paths["/v1/state"].parameters)
+        asked = parameters(scope, self._paths["/v1/state"].parameters)
         return json_answer(self._router.state(asked.get("symbol"), asked.get("route")))
 
     async def _status(self, scope: Scope, body: bytes) -> Answer:
@@ -168,29 +99,3 @@ class App:
             encode, content_type = choose_encoder("")
             page = encode(self._registry)
         return Answer(200, content_type.encode(), page)
-
-    async def _index(self, scope: Scope, body: bytes) -> Answer:
-        return json_answer(
-            {
-                "service": "signalyard router",
-                "paths": {f"{known.method} {path}": known.summary for path, known in self._paths.items()},
-            }
-        )
-
-
-def _parameters(scope: Scope, known: Sequence[str]) -> dict[str, str]:
-    """The query's parameters. Raises CallerError where one is unknown or there twice: it was meant to change the answer."""
-    text = scope["query_string"].decode("latin-1")
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
-    except ValueError as exc:
-        raise error(Problem.INVALID_REQUEST, f"the query has more than {_MAX_PARAMETERS} parameters") from exc
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in known:
-            taken = f"those are {', '.join(known)}" if known else "there are none"
-            raise error(Problem.INVALID_REQUEST, f"{name[:60]!r} is not a query parameter of this path; {taken}")
-        if name in found:
-            raise error(Problem.INVALID_REQUEST, f"the query parameter {name!r} is given twice")
-        found[name] = value
-    return found

@@ -35,9 +35,11 @@ class Refusal(StrEnum):
 class HttpMetrics:
     """The server's metrics, their children resolved once: looking one up costs four times its increment."""
 
-    def __init__(self, registry: CollectorRegistry, known: Iterable[tuple[str, Iterable[int]]]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, known: Iterable[tuple[str, Iterable[int]]], prefix: str = "signalyard_http"
+    ) -> None:
         self._requests = Counter(
-            "signalyard_http_requests",
+            f"{prefix}_requests",
             "Requests that were read whole and answered, by path and status.",
             ("path", "status"),
             registry=registry,
@@ -46,29 +48,29 @@ class HttpMetrics:
             path: {status: self._requests.labels(path, str(status)) for status in statuses} for path, statuses in known
         }
         self.predict_seconds = Histogram(
-            "signalyard_http_request_seconds",
+            f"{prefix}_request_seconds",
             "Time from a predict request's last byte to its answer.",
             buckets=_BUCKETS,
             registry=registry,
         )
         timeouts = Counter(
-            "signalyard_http_timeouts",
+            f"{prefix}_timeouts",
             "Connections that ran out of time, by what was waited for; idle and linger are how connections normally end.",
             ("waited_for",),
             registry=registry,
         )
         self.timeouts = {wait: timeouts.labels(wait) for wait in Wait}
         refusals = Counter(
-            "signalyard_http_refusals",
+            f"{prefix}_refusals",
             "Requests and connections that were refused before they were read whole, by reason.",
             ("reason",),
             registry=registry,
         )
         self.refusals = {reason: refusals.labels(reason) for reason in Refusal}
         self._in_flight = Gauge(
-            "signalyard_http_requests_in_flight", "Requests that were read and are not answered yet.", registry=registry
+            f"{prefix}_requests_in_flight", "Requests that were read and are not answered yet.", registry=registry
         )
-        self._connections = Gauge("signalyard_http_connections", "Open connections.", registry=registry)
+        self._connections = Gauge(f"{prefix}_connections", "Open connections.", registry=registry)
 
     def answered(self, path: str, status: int) -> None:
         """A request was answered."""

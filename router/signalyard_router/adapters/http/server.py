@@ -4,11 +4,10 @@ import asyncio
 import logging
 from typing import Any, cast
 
-from prometheus_client import CollectorRegistry
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from signalyard_router.adapters.http.app import App, Decider
+from signalyard_router.adapters.http.pages import Pages
 from signalyard_router.adapters.http.protocol import Connection, Connections
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.ports import Listener, World
@@ -20,15 +19,14 @@ _CANCEL_SECONDS = 1.0
 
 
 class HttpServer:
-    """Serves a router over HTTP/1.1.
+    """Serves an app over HTTP/1.1.
 
     uvicorn's own server is not used: its only timer is the keep-alive's, it takes SIGTERM, and it binds its sockets itself.
     """
 
-    def __init__(self, world: World, router: Decider, settings: HttpSettings, registry: CollectorRegistry) -> None:
+    def __init__(self, world: World, app: Pages, settings: HttpSettings) -> None:
         self._network = world.network
         self._settings = settings
-        app = App(router, world.clock, settings, registry)
         config = Config(
             cast(Any, app),
             http=HttpToolsProtocol,

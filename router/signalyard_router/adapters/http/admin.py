@@ -1,0 +1,166 @@
+"""The admin's face: levers and promotions. It listens on loopback unless it has tokens and TLS."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from signalyard.problems import Problem, error
+from signalyard_router.adapters.http.answers import Answer, json_answer
+from signalyard_router.adapters.http.pages import Pages, Path, Scope
+from signalyard_router.rules.documents import explain_validation
+from signalyard_router.rules.levers import Action, Latch, Lever, Order, Text
+from signalyard_router.rules.units import Duration, nanoseconds
+
+_Form = TypeVar("_Form")
+
+
+class LeverRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is posted to pull a lever. ``by`` may be left out where a token says who it is."""
+
+    action: Action
+    why: Text
+    by: str = ""
+    route: str | None = None
+    symbol: str | None = None
+    lever: str | None = None
+    canary: float | None = None
+    version: str | None = None
+    latch: Latch | None = None
+    expires_in: Duration | None = None
+
+
+class PromoteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is posted to take the next step of a promotion."""
+
+    route: str
+    version: str
+    why: Text
+    by: str = ""
+
+
+class LeverBoard(Protocol):
+    """The board, as the app sees it."""
+
+    def show(self) -> Any:
+        """Routes, levers and latches as they stand; JSON can be made of it."""
+        ...
+
+    def levers(self) -> list[Lever]:
+        """The levers that hold."""
+        ...
+
+    async def pull(self, order: Order) -> Lever:
+        """Pull a lever. Raises CallerError, RouterError."""
+        ...
+
+    async def promote(self, name: str, version: str, by: str, why: str, *, proved: bool = False) -> Any:
+        """Take the next step of a promotion. Raises CallerError, RouterError."""
+        ...
+
+
+class Tokens:
+    """Who may pull levers: names by the sha256 of their tokens, so that the tokens themselves are nowhere at rest."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = dict(names)
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def name(self, authorization: bytes) -> str | None:
+        """The name behind an ``authorization`` header, or None."""
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        return self._names.get(hashlib.sha256(token.strip()).hexdigest())
+
+
+def read_tokens(text: str) -> Tokens:
+    """Lines of ``name sha256:HEX``; empty ones and those that begin with # count for nothing.
+
+    Raises CallerError (invalid_setting) naming the line.
+    """
+    names: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        parts = line.split()
+        if not parts or parts[0].startswith("#"):
+            continue
+        digest = parts[-1].removeprefix("sha256:")
+        if len(parts) != 2 or not parts[-1].startswith("sha256:") or len(digest) != 64:
+            raise error(Problem.INVALID_SETTING, f"line {number} must read: NAME sha256:HEX", "/admin-tokens")
+        names[digest.lower()] = parts[0]
+    return Tokens(names)
+
+
+class AdminApp(Pages):
+    """Levers over REST. With tokens every request needs one, and ``by`` is its name; without, ``by`` is what is claimed."""
+
+    def __init__(self, board: LeverBoard, tokens: Tokens, registry: CollectorRegistry) -> None:
+        self._board = board
+        self._tokens = tokens
+        paths = {
+            "/admin/v1/routes": Path("GET", self._routes, "routes as they are in force, levers, latches"),
+            "/admin/v1/levers": Path("GET", self._levers, "the levers that hold"),
+            "/admin/v1/pull": Path("POST", self._pull, "pull a lever", (200, 404, 422, 503)),
+            "/admin/v1/promote": Path("POST", self._promote, "take the next step of a promotion", (200, 404, 409, 422)),
+        }
+        super().__init__("signalyard router, admin", paths, registry, "signalyard_admin_http")
+
+    async def handle(self, known: Path, scope: Scope, body: bytes) -> Answer:
+        if self._tokens:
+            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            who = self._tokens.name(header)
+            if who is None:
+                raise error(Problem.UNAUTHENTICATED, "send authorization: Bearer TOKEN with a token of this router")
+            scope["who"] = who
+        return await super().handle(known, scope, body)
+
+    async def _routes(self, scope: Scope, body: bytes) -> Answer:
+        return json_answer(self._board.show())
+
+    async def _levers(self, scope: Scope, body: bytes) -> Answer:
+        return json_answer(self._board.levers())
+
+    async def _pull(self, scope: Scope, body: bytes) -> Answer:
+        asked = _read(body, LeverRequest)
+        by, proved = self._who(scope, asked.by)
+        order = Order(
+            action=asked.action,
+            by=by,
+            why=asked.why,
+            route=asked.route,
+            symbol=asked.symbol,
+            lever=asked.lever,
+            canary=asked.canary,
+            version=asked.version,
+            latch=asked.latch,
+            expires_in=nanoseconds(asked.expires_in) if asked.expires_in is not None else None,
+            proved=proved,
+        )
+        return json_answer(await self._board.pull(order))
+
+    async def _promote(self, scope: Scope, body: bytes) -> Answer:
+        asked = _read(body, PromoteRequest)
+        by, proved = self._who(scope, asked.by)
+        return json_answer(await self._board.promote(asked.route, asked.version, by, asked.why, proved=proved))
+
+    def _who(self, scope: Scope, claimed: str) -> tuple[str, bool]:
+        who = scope.get("who")
+        if who is not None:
+            return str(who), True
+        if not claimed.strip():
+            raise error(Problem.INVALID_LEVER, "say who pulls the lever", "/by")
+        return claimed.strip()[:500], False
+
+
+def _read(body: bytes, form: type[_Form]) -> _Form:
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.ValidationError as exc:
+        text, pointer = explain_validation(exc)
+        raise error(Problem.INVALID_LEVER, text, pointer) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise error(Problem.MALFORMED_BODY, f"not JSON: {exc}") from exc

@@ -1,0 +1,382 @@
+"""Levers, documents that change, and who decides for an instrument meanwhile: rules 12 and 14."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from signalyard import Outcome, Problem, Reason, SignalyardError, Snapshot, Track
+from signalyard.profile import Feature, FeatureSchema
+from signalyard_router.adapters.files.store import FileRouteStore
+from signalyard_router.control.board import Board
+from signalyard_router.control.reload import Documents, Watch
+from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.router import Router
+from signalyard_router.rules.levers import Order
+from signalyard_router.rules.units import MILLISECOND, MINUTE
+from signalyard_router.settings import RouterSettings
+from signalyard_router.testing.disk import FaultyDisk
+from signalyard_router.testing.upstream import FakeUpstream
+from signalyard_router.testing.world import ManualWorld
+
+NAME = "rb2410.SHFE"
+TEXT = """
+apiVersion: signalyard.io/v1alpha1
+kind: SignalRoute
+metadata: {name: rb}
+spec:
+  model: rb
+  instruments: ["rb*.SHFE"]
+  tracks:
+    - {name: stable,  version: "7", weight: 100, endpoint: {service: a, port: 1}}
+    - {name: canary,  version: "8", weight: 0, endpoint: {service: b, port: 1}}
+    - {name: standby, version: "6", endpoint: {service: c, port: 1}}
+  mapping: {long: {enter: 0.6}, short: {enter: 0.4}, otherwise: flat}
+  dedupe: {window: 1ms}
+"""
+
+
+class Desk:
+    def __init__(self, folder, text=TEXT):
+        self.folder = folder
+        self.routes = folder / "routes"
+        self.routes.mkdir(exist_ok=True)
+        self.write(text)
+        self.disk = FaultyDisk()
+        self.world = ManualWorld(self.disk)
+        self.upstream = FakeUpstream(FeatureSchema((Feature(name="p"),)), lambda row: row["p"])
+        self.retargeted = 0
+        self.upstream.retarget = self._retarget
+
+    def _retarget(self, targets):
+        self.retargeted += 1
+
+    def write(self, text, name="rb.yaml"):
+        (self.routes / name).write_text(text)
+
+    async def open(self):
+        self.registry = CollectorRegistry()
+        self.journal = LocalJournal(self.world, JournalSettings(folder=str(self.folder / "journal")), self.registry)
+        try:
+            self.store = FileRouteStore(self.routes)
+            self.documents = Documents(self.store, self.journal, self.registry)
+            routes = await self.documents.first()
+        except BaseException:
+            await self.journal.close()
+            raise
+        self.router = Router(self.world, RouterSettings(), routes, self.journal, self.upstream, self.registry)
+        self.router.asked()
+        self.board = Board(self.router, self.journal, self.upstream, self.documents)
+        self.watch = Watch(self.store, self.documents, self.router, self.upstream)
+
+    async def restart(self):
+        await self.journal.close()
+        await self.open()
+
+    async def ask(self, p, symbol=NAME):
+        self.world.clock.advance(10 * MILLISECOND)
+        (decision,) = await self.router.predict(
+            Snapshot(symbol=symbol, ts_event=self.world.clock.wall(), features={"p": p})
+        )
+        return decision
+
+    async def pull(self, action, **more):
+        return await self.board.pull(Order(action=action, by="ann", why="a test", **more))
+
+    def records(self, kind):
+        lines = [
+            line
+            for path in sorted((self.folder / "journal").glob("journal-*"))
+            for line in path.read_text().splitlines()
+        ]
+        return [record for line in lines if (record := json.loads(line))["kind"] == kind]
+
+
+@asynccontextmanager
+async def desk(folder, text=TEXT):
+    made = Desk(folder, text)
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.journal.close()
+
+
+def run(scenario, *args):
+    async def main():
+        async with desk(*args) as made:
+            await scenario(made)
+
+    asyncio.run(main())
+
+
+def test_a_halt_is_recorded_binds_at_once_and_outlives_a_restart(tmp_path):
+    async def scenario(desk):
+        assert (await desk.ask(0.7)).outcome is Outcome.EMITTED
+        halt = await desk.pull("halt", route="rb")
+        assert (await desk.ask(0.3)).reason is Reason.HALTED
+        assert (await desk.ask(0.5)).reason is Reason.HALTED  # exits, too
+        await desk.restart()
+        assert (await desk.ask(0.3)).reason is Reason.HALTED
+        assert [lever.id for lever in desk.board.levers()] == [halt.id]
+        desk.write(TEXT.replace("window: 1ms", "window: 2ms"))
+        await desk.watch.look()
+        assert (await desk.ask(0.3)).reason is Reason.HALTED
+        await desk.pull("resume", lever=halt.id)
+        assert (await desk.ask(0.3)).outcome is Outcome.EMITTED
+        assert [(r["action"], r["by"], r["why"]) for r in desk.records("lever")] == [
+            ("halt", "ann", "a test"),
+            ("resume", "ann", "a test"),
+        ]
+
+    run(scenario, tmp_path)
+
+
+def test_a_request_under_way_is_bound_by_a_halt_pulled_before_its_commit(tmp_path):
+    async def scenario(desk):
+        desk.upstream.fail["7"] = "hang"
+        asked = asyncio.ensure_future(desk.ask(0.7))
+        await asyncio.sleep(0)
+        await desk.pull("halt")
+        desk.upstream.release()
+        assert (await asked).reason is Reason.HALTED
+
+    run(scenario, tmp_path)
+
+
+def test_a_lever_that_cannot_be_recorded_is_not_in_force(tmp_path):
+    async def scenario(desk):
+        desk.disk.room = 0
+        with pytest.raises(SignalyardError) as failed:
+            await desk.pull("halt")
+        assert failed.value.problem is Problem.JOURNAL_UNAVAILABLE
+        assert desk.board.levers() == []
+        desk.disk.room = None
+        assert (await desk.ask(0.7)).outcome is Outcome.EMITTED
+
+    run(scenario, tmp_path)
+
+
+def test_a_weight_moves_instruments_when_they_are_flat(tmp_path):
+    async def scenario(desk):
+        assert (await desk.ask(0.7)).signal.version == "7"
+        await desk.pull("weight", route="rb", canary=100.0)
+        kept = (await desk.ask(0.3)).signal
+        assert (kept.version, kept.handover) == ("7", False)  # its position is version 7's to close
+        assert (await desk.ask(0.7, "rb9.SHFE")).signal.version == "8"  # flat from the beginning
+        assert desk.router.status().routes[0].assignment == {NAME: Track.STABLE, "rb9.SHFE": Track.CANARY}
+        assert (await desk.ask(0.5)).signal.version == "7"
+        assert (await desk.ask(0.7)).signal.version == "8"
+        await desk.restart()
+        assert (await desk.ask(0.3)).signal.version == "8"
+
+    run(scenario, tmp_path)
+
+
+def test_with_handover_now_a_position_passes_at_once_and_says_so(tmp_path):
+    async def scenario(desk):
+        await desk.ask(0.7)
+        await desk.pull("weight", route="rb", canary=100.0)
+        signal = (await desk.ask(0.3)).signal
+        assert (signal.version, signal.handover) == ("8", True)
+
+    run(scenario, tmp_path, TEXT.replace("  model: rb\n", "  model: rb\n  handover: now\n"))
+
+
+def test_a_failover_does_not_change_hands(tmp_path):
+    async def scenario(desk):
+        desk.upstream.fail["7"] = Problem.MODEL_TIMEOUT
+        assert (await desk.ask(0.7)).signal.version == "6"
+        desk.upstream.fail = {}
+        signal = (await desk.ask(0.3)).signal
+        assert (signal.version, signal.handover) == ("7", False)
+
+    run(scenario, tmp_path)
+
+
+def test_a_rollback_names_its_version_and_acts_now(tmp_path):
+    async def scenario(desk):
+        await desk.ask(0.7)
+        with pytest.raises(SignalyardError) as refused:
+            await desk.pull("rollback", route="rb", version="5")
+        assert refused.value.pointer == "/version"
+        lever = await desk.pull("rollback", route="rb", version="6")
+        signal = (await desk.ask(0.3)).signal
+        assert (signal.version, signal.track, signal.failover, signal.handover) == ("6", Track.STANDBY, False, True)
+        assert desk.router.status().routes[0].rolled_back == "6"
+        await desk.pull("end", lever=lever.id)
+        assert desk.router.status().routes[0].override == ""
+
+    run(scenario, tmp_path)
+
+
+def test_a_rollback_to_a_version_that_never_answered_is_refused(tmp_path):
+    async def scenario(desk):
+        desk.upstream.unknown = {"6"}
+        with pytest.raises(SignalyardError, match="has never answered"):
+            await desk.pull("rollback", route="rb", version="6")
+
+    run(scenario, tmp_path)
+
+
+def test_a_weight_lever_ends_when_the_documents_weights_change(tmp_path):
+    async def scenario(desk):
+        await desk.pull("weight", route="rb", canary=100.0)
+        desk.write(TEXT.replace("window: 1ms", "window: 2ms"))
+        await desk.watch.look()
+        assert (await desk.ask(0.7)).signal.version == "8"  # another change leaves it alone
+        desk.write(TEXT.replace("weight: 100", "weight: 90").replace("weight: 0", "weight: 10"))
+        await desk.watch.look()
+        assert desk.router.status().routes[0].override == ""
+        assert desk.router.table.routes["rb"].weights == {Track.STABLE: 9_000, Track.CANARY: 1_000}
+
+    run(scenario, tmp_path)
+
+
+def test_a_weight_may_end_by_itself(tmp_path):
+    async def scenario(desk):
+        await desk.pull("weight", route="rb", canary=100.0, expires_in=MINUTE)
+        assert (await desk.ask(0.7, "rb1.SHFE")).signal.version == "8"
+        desk.world.clock.advance(MINUTE)
+        await desk.watch.look()
+        assert (await desk.ask(0.7, "rb2.SHFE")).signal.version == "7"
+
+    run(scenario, tmp_path)
+
+
+def test_a_promotion_takes_its_steps_in_order(tmp_path):
+    async def scenario(desk):
+        async def promote(version="8"):
+            return await desk.board.promote("rb", version, "ann", "it is good")
+
+        for version in ("6", "9"):
+            with pytest.raises(SignalyardError) as refused:
+                await promote(version)
+            assert refused.value.problem is Problem.STEP_SKIPPED
+        first = await promote()
+        assert (first.done, first.next) == (["weight"], "standby")
+        with pytest.raises(SignalyardError, match="must be ready as a standby"):
+            await promote()
+        desk.write(TEXT.replace('version: "6"', 'version: "7"'))
+        await desk.watch.look()
+        # The versions changed, and with them what the weight stood against; so the weight comes again.
+        assert (await promote()).next == "standby"
+        second = await promote()
+        assert (second.done, second.next) == (["weight", "standby"], "stable")
+        desk.write(
+            TEXT.replace('version: "7"', 'version: "8"')
+            .replace('version: "6"', 'version: "7"')
+            .replace('    - {name: canary,  version: "8", weight: 0, endpoint: {service: b, port: 1}}\n', "")
+        )
+        await desk.watch.look()
+        assert (await promote()).next is None
+
+    run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("order", "pointer"),
+    [
+        ({"action": "halt", "route": "nope"}, "/route"),
+        ({"action": "halt", "expires_in": 1}, "/expires_in"),
+        ({"action": "halt", "canary": 5.0}, "/canary"),
+        ({"action": "weight", "canary": 5.0}, "/route"),
+        ({"action": "weight", "route": "rb"}, "/canary"),
+        ({"action": "weight", "route": "rb", "canary": 101.0}, "/canary"),
+        ({"action": "weight", "route": "rb", "canary": 0.001}, "/canary"),
+        ({"action": "resume", "lever": "l-1"}, "/lever"),
+        ({"action": "resume"}, "/lever"),
+        ({"action": "end", "lever": "l-1"}, "/lever"),
+        ({"action": "reset", "route": "rb"}, "/latch"),
+        ({"action": "reset", "route": "rb", "latch": "flips"}, "/symbol"),
+        ({"action": "reset", "route": "rb", "latch": "throttle", "symbol": NAME}, "/symbol"),
+        ({"action": "pause", "expires_in": -1}, "/expires_in"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused_by_its_field(tmp_path, order, pointer):
+    async def scenario(desk):
+        with pytest.raises(SignalyardError) as refused:
+            await desk.pull(**order)
+        assert refused.value.pointer == pointer
+        assert desk.records("lever") == []
+
+    run(scenario, tmp_path)
+
+
+def test_documents_change_under_the_router_without_a_failed_request(tmp_path):
+    async def scenario(desk):
+        assert (await desk.ask(0.55)).outcome is Outcome.EMITTED  # flat
+        desk.write(TEXT.replace("enter: 0.6", "enter: 0.55"))
+        await desk.watch.look()
+        assert desk.retargeted == 1
+        assert (await desk.ask(0.55)).signal.signal == "long"
+        assert [record["generation"] for record in desk.records("route")] == [1, 2]
+        await desk.watch.look()
+        assert desk.retargeted == 1
+
+    run(scenario, tmp_path)
+
+
+def test_a_request_under_way_when_its_route_changes_is_superseded(tmp_path):
+    async def scenario(desk):
+        desk.upstream.fail["7"] = "hang"
+        asked = asyncio.ensure_future(desk.ask(0.7))
+        await asyncio.sleep(0)
+        desk.write(TEXT.replace("enter: 0.6", "enter: 0.65"))
+        await desk.watch.look()
+        desk.upstream.release()
+        assert (await asked).reason is Reason.SUPERSEDED
+
+    run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("bad", ["spec: [", TEXT.replace("weight: 100", "weight: 90")])
+def test_a_bad_document_keeps_the_last_good_one_also_across_a_restart(tmp_path, bad):
+    async def scenario(desk):
+        desk.write(bad)
+        await desk.watch.look()
+        assert "rb.yaml" in desk.board.show()["documents_problem"]
+        assert desk.registry.get_sample_value("signalyard_documents_current") == 0
+        assert (await desk.ask(0.7)).outcome is Outcome.EMITTED
+        await desk.restart()
+        assert "rb.yaml" in desk.board.show()["documents_problem"]
+        assert (await desk.ask(0.3)).outcome is Outcome.EMITTED
+        desk.write(TEXT)
+        await desk.watch.look()
+        assert desk.board.show()["documents_problem"] == ""
+        assert desk.registry.get_sample_value("signalyard_documents_current") == 1
+
+    run(scenario, tmp_path)
+
+
+def test_a_route_comes_and_goes(tmp_path):
+    async def scenario(desk):
+        second = yaml.safe_load(TEXT)
+        second["metadata"]["name"], second["spec"]["instruments"] = "cu", ["cu*.SHFE"]
+        desk.write(yaml.safe_dump(second), "cu.yaml")
+        await desk.watch.look()
+        assert (await desk.ask(0.7, "cu1.SHFE")).outcome is Outcome.EMITTED
+        (desk.routes / "cu.yaml").unlink()
+        await desk.watch.look()
+        assert (await desk.ask(0.7, "cu1.SHFE")).problem.code is Problem.NO_ROUTE
+        assert [d.metadata.name for d in desk.journal.documents()] == ["rb"]
+
+    run(scenario, tmp_path)
+
+
+def test_a_journal_that_is_away_is_asked_again_for_the_same_documents(tmp_path):
+    async def scenario(desk):
+        desk.write(TEXT.replace("window: 1ms", "window: 2ms"))
+        desk.disk.room = 0
+        await desk.watch.look()
+        assert "journal_unavailable" in desk.board.show()["documents_problem"]
+        desk.disk.room = None
+        await desk.watch.look()
+        assert desk.board.show()["documents_problem"] == ""
+        assert desk.router.routes["rb"].generation == 2
+
+    run(scenario, tmp_path)
