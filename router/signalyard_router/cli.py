@@ -15,7 +15,7 @@ from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
 from signalyard_router.journal.segments import Tail, read
 from signalyard_router.journal.settings import JournalSettings
-from signalyard_router.rules.record import DecisionRecord, LeverRecord, Record, RouteRecord, StartRecord
+from signalyard_router.rules.record import DecisionRecord, LeverRecord, PlanRecord, Record, RouteRecord, StartRecord
 from signalyard_router.rules.units import MILLISECOND, nanoseconds
 from signalyard_router.world.real import RealDisk
 
@@ -311,6 +311,8 @@ def _kind(record: Record) -> str:
             return "route"
         case LeverRecord():
             return "lever"
+        case PlanRecord():
+            return "plan"
         case StartRecord():
             return "start"
 
@@ -328,6 +330,11 @@ def _line(record: Record, as_json: bool) -> str:
             return f"{head}decision {record.symbol} {record.route or '-'} {record.outcome} {what or ''} {by} {record.proposal_id}"
         case RouteRecord():
             return f"{head}route    {record.name} revision {record.revision} generation {record.generation} from {record.place}"
+        case PlanRecord():
+            return (
+                f"{head}plan     {record.plan} of {record.route}: step {record.step + 1}, {record.state}, "
+                f"canary {record.canary / 100:g}%: {record.why}"
+            )
         case LeverRecord():
             scope = " ".join(part for part in (record.route, record.symbol) if part) or "everything"
             what = (

@@ -29,12 +29,16 @@ from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
 from signalyard_router.control.board import Board
-from signalyard_router.control.reload import Documents, Watch
+from signalyard_router.control.delivery import Delivery
+from signalyard_router.control.documents import Documents
+from signalyard_router.control.rounds import Rounds
 from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.query import Position, follow
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import World
 from signalyard_router.router import Router
+from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
 from signalyard_router.world.real import RealWorld
 
@@ -114,15 +118,22 @@ async def running(
         routes = await documents.first()
         upstream = OipUpstream(world, settings.oip, registry)
         router = Router(world, settings.router, routes, journal, upstream, registry)
-        watch = Watch(store, documents, router, upstream)
+        delivery = Delivery(router, journal, registry)
+        journal.subscribe(delivery.observe)
+        if any(progress.state == "running" for progress in journal.plans.values()):
+            # What a plan's step is judged by is counted again from its decisions.
+            for record in follow(world.disk, settings.journal.folder, Position()):
+                if isinstance(record, DecisionRecord):
+                    delivery.observe((record,))
+        rounds = Rounds(store, documents, router, upstream, delivery)
         await upstream.start(router.table.targets())
         try:
             await upstream.first_round.wait()
             router.asked()
-            watch.start()
+            rounds.start()
             yield Running(router, Board(router, journal, upstream, documents))
         finally:
-            await watch.close()
+            await rounds.close()
             await upstream.close()
     finally:
         await journal.close()

@@ -4,7 +4,7 @@ Whoever implements one of these owes what its docstring promises; `testing` has 
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from signalyard.profile import ModelCard, ScoredRows
 from signalyard.wire import Decision, Opinion
 from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.levers import Lever, Order
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import Route, Target
 
@@ -82,6 +83,15 @@ class Journal(Protocol):
     @property
     def levers(self) -> Sequence[Lever]:
         """The levers that were pulled and not let go, oldest first; some may have lapsed by themselves."""
+        ...
+
+    @property
+    def plans(self) -> Mapping[str, Progress]:
+        """Where each route's plan stands."""
+        ...
+
+    async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> None:
+        """Record that a plan takes a step; its time becomes the record's. Raises RouterError as `commit` does."""
         ...
 
     def latches(self) -> list[tuple[str, str | None]]:

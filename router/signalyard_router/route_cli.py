@@ -106,6 +106,10 @@ def list_(*, as_json: bool) -> None:
         scope = " ".join(part for part in (lever.get("route"), lever.get("symbol")) if part) or "everything"
         what = lever.get("version") or ("" if lever.get("canary") is None else f"canary {lever['canary']:g}%")
         click.echo(f"lever {lever['id']}: {lever['action']} {what} on {scope}, by {lever['by']}: {lever['why']}")
+    for name, plan in told["plans"].items():
+        click.echo(
+            f"plan of {name}: step {plan['step'] + 1}, {plan['state']}, canary {plan['canary'] / 100:g}%: {plan['why']}"
+        )
     for name, symbol in told["latches"]:
         click.echo(f"latched: {name} {symbol or ''} by {'flips' if symbol else 'throttle'}")
     if told["documents_problem"]:
@@ -193,6 +197,15 @@ def resume(*, lever: str, by: str, why: str) -> None:
 def end(*, lever: str, by: str, why: str) -> None:
     """End the weight or the rollback LEVER: the document holds again."""
     _pull(action="end", lever=lever, by=by, why=why)
+
+
+@route.command()
+@click.argument("name")
+@_by
+@_why
+def replan(*, name: str, by: str, why: str) -> None:
+    """Begin the route's plan anew, after it stepped back, was interrupted or came to its end."""
+    _pull(action="replan", route=name, by=by, why=why)
 
 
 @route.command()

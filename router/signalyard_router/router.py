@@ -17,6 +17,7 @@ from signalyard_router.flow.scoring import Scoring
 from signalyard_router.ports import Journal, Upstream, World
 from signalyard_router.rules.budget import budget
 from signalyard_router.rules.levers import Lever, effective
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
 from signalyard_router.rules.route import Route, TrackRung
 from signalyard_router.rules.rows import BadRow, Row, rows_of
@@ -64,6 +65,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     rows_in_flight: int
     routes: list[RouteStatus]
     levers: list[Lever]
+    plans: dict[str, Progress]
     latches: list[tuple[str, str | None]]
 
 
@@ -292,6 +294,7 @@ class Router:
             rows_in_flight=self._in_flight,
             routes=[self._route_status(route) for _, route in sorted(self._table.routes.items())],
             levers=[lever for lever in self._journal.levers if not lever.expired(self._journal.now)],
+            plans={name: plan for name, plan in self._journal.plans.items() if name in self._routes},
             latches=self._journal.latches(),
         )
 
@@ -349,7 +352,8 @@ class Router:
     def refresh(self) -> None:
         """Put the levers that hold now in force, in one swap."""
         levers, now = self._journal.levers, self._journal.now
-        self._table = Table([effective(route, levers, now) for route in self._routes.values()])
+        plans = self._journal.plans
+        self._table = Table([effective(route, levers, now, plans.get(route.name)) for route in self._routes.values()])
         ends = [lever.expires for lever in levers if lever.expires is not None and lever.expires > now]
         self._refresh_at = min(ends, default=None)
 

@@ -6,7 +6,7 @@ import msgspec
 
 from signalyard.problems import Problem, error
 from signalyard.words import Track
-from signalyard_router.control.reload import Documents
+from signalyard_router.control.documents import Documents
 from signalyard_router.ports import Journal, Upstream
 from signalyard_router.router import Router
 from signalyard_router.rules.levers import Lever, Order, base, check
@@ -45,6 +45,7 @@ class Board:
             "routes": status.routes,
             "levers": self.levers(),
             "latches": self._journal.latches(),
+            "plans": status.plans,
             "documents_problem": self._documents.problem,
         }
 

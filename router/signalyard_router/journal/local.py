@@ -6,7 +6,7 @@ call. With ``fsync`` the write runs off the loop and the next group gathers behi
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,11 +22,13 @@ from signalyard_router.rules.conclude import conclude
 from signalyard_router.rules.documents import RouteDocument, canonical, parse_document
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.levers import Lever, Order
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     VERSION,
     DecisionRecord,
     LeverRecord,
+    PlanRecord,
     Record,
     RouteRecord,
     StartRecord,
@@ -56,7 +58,13 @@ class _LeverEntry(msgspec.Struct, frozen=True):
     base: str
 
 
-_Entry = _RouteEntry | _LeverEntry
+class _PlanEntry(msgspec.Struct, frozen=True):
+    route: str
+    progress: Progress
+    evidence: dict[str, float]
+
+
+_Entry = _RouteEntry | _LeverEntry | _PlanEntry
 
 
 class _Batch(msgspec.Struct):
@@ -98,6 +106,7 @@ class LocalJournal:
         self._available = True
         self._dirty = False
         self._closed = False
+        self._observers: list[Callable[[Sequence[DecisionRecord]], None]] = []
         self._waiting: list[_Batch] = []
         self._waiting_rows = 0
         self._scheduled = False
@@ -180,10 +189,21 @@ class LocalJournal:
             await self._enqueue(entries)
         return [msgspec.structs.replace(route, generation=known[route.name].generation) for route in routes]
 
+    @property
+    def plans(self) -> Mapping[str, Progress]:
+        return self._gate.plans
+
+    async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> None:
+        await self._enqueue([_PlanEntry(route, progress, evidence)])
+
     async def pull(self, order: Order, base: str = "") -> Lever:
         (record,) = await self._enqueue([_LeverEntry(order, base)])
         assert isinstance(record, LeverRecord)
         return record.as_lever()
+
+    def subscribe(self, observer: Callable[[Sequence[DecisionRecord]], None]) -> None:
+        """Tell ``observer`` of decisions that have been confirmed, in their order. It must be quick, and must not raise."""
+        self._observers.append(observer)
 
     async def commit(self, proposals: Sequence[Proposal]) -> list[Settled]:
         return await self._enqueue(proposals)
@@ -273,6 +293,8 @@ class LocalJournal:
                 return self._gate.accept(record)
             case LeverRecord():
                 return self._gate.pull(record)
+            case PlanRecord():
+                return self._gate.step(record)
             case StartRecord():
                 return None
 
@@ -373,6 +395,21 @@ class LocalJournal:
                     document=None if entry.document is None else msgspec.json.decode(entry.document),
                     prev="",
                 )
+            case _PlanEntry():
+                progress = entry.progress
+                return PlanRecord(
+                    v=VERSION,
+                    seq=seq,
+                    t=self.now,
+                    route=entry.route,
+                    plan=progress.plan,
+                    step=progress.step,
+                    state=progress.state,
+                    canary=progress.canary,
+                    why=progress.why,
+                    evidence=entry.evidence,
+                    prev="",
+                )
             case _LeverEntry():
                 order, now = entry.order, self.now
                 return LeverRecord(
@@ -403,6 +440,10 @@ class LocalJournal:
         if group.lines:
             self._advance(len(group.lines), sum(map(len, group.lines)), group.digest)
             self._metrics.committed.inc()
+            if self._observers:
+                decisions = [record for record in group.records if isinstance(record, DecisionRecord)]
+                for observer in self._observers:
+                    observer(decisions)
             self._set_available(True)
         monotonic = self._world.clock.monotonic()
         for batch, answers in group.answers:

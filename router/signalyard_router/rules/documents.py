@@ -121,6 +121,39 @@ class BudgetPart(_Part, frozen=True):
     rung_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.6
 
 
+Ratio = Annotated[str, msgspec.Meta(pattern=r"^\d{1,3}(\.\d{1,4})?%$", description="such as 5%, 0.5%")]
+
+
+class PlanStep(_Part, frozen=True):
+    """The canary's weight, a percentage, and how long it is held at least; the last step's need not be given."""
+
+    canary: Percent
+    hold: Duration = "0s"
+
+
+class PlanChecks(_Part, frozen=True):
+    """What must be true of the canary's decisions since the step began, before the next one is taken.
+
+    ``decisions``: as many must have been made; before that nothing is judged. ``errors``: share that another rung had to answer;
+    ``degraded``: share that no version answered; ``latency``: the 99th percentile; ``confidence``: the mean, before the filters;
+    ``disagreement``: share of a shadow of the same version.
+    """
+
+    decisions: Annotated[int, msgspec.Meta(ge=1)] = 100
+    errors: Ratio | None = "1%"
+    degraded: Ratio | None = "1%"
+    latency: Duration | None = None
+    confidence: Unit | None = None
+    disagreement: Ratio | None = None
+
+
+class PlanPart(_Part, frozen=True):
+    """How the canary's weight grows by itself, and what makes it step back."""
+
+    steps: Annotated[tuple[PlanStep, ...], msgspec.Meta(min_length=1)]
+    checks: PlanChecks = PlanChecks()
+
+
 class RouteSpec(_Part, frozen=True):
     """How the snapshots of a set of instruments go to the tracks of one model, and all the rules on the way."""
 
@@ -140,6 +173,7 @@ class RouteSpec(_Part, frozen=True):
     dedupe: DedupePart = DedupePart()
     limits: LimitPart = LimitPart()
     budget: BudgetPart = BudgetPart()
+    plan: PlanPart | None = None
 
 
 class Metadata(_Part, frozen=True):
@@ -187,6 +221,7 @@ _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]")
 _KNOWN_PATTERNS = {
     r"\d{1,9}": "write a duration such as 100ms, 2.5s or 10m",
     r"/(s|min|h)": "write a rate such as 60/min, 10/s or 500/h",
+    r"%$": "write a share such as 5% or 0.5%",
     r"[a-z0-9]([": "write lower-case letters, digits, '-' and '.', at most 63",
 }
 

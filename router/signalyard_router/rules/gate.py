@@ -12,8 +12,9 @@ import msgspec
 from signalyard.wire import Decision, Opinion
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.rules.levers import Lever
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import DecisionRecord, LeverRecord, RouteRecord, Settlement, decision_of
+from signalyard_router.rules.record import DecisionRecord, LeverRecord, PlanRecord, RouteRecord, Settlement, decision_of
 from signalyard_router.rules.units import LONGEST_RATE_WINDOW, MAX_FLIPS_COUNT, MAX_RATE_COUNT, MINUTE, Rate
 
 Key = tuple[str, str]
@@ -64,6 +65,12 @@ class _LeverUndo(msgspec.Struct, frozen=True):
     levers: tuple[Lever, ...]
     throttled: frozenset[str]
     instrument: tuple[Key, Instrument] | None
+    plan: tuple[str, Progress] | None = None
+
+
+class _PlanUndo(msgspec.Struct, frozen=True):
+    route: str
+    before: Progress | None
 
 
 class _RouteUndo(msgspec.Struct, frozen=True):
@@ -84,6 +91,7 @@ class Gate:
         self._levers: tuple[Lever, ...] = ()
         self._stops: tuple[Lever, ...] = ()
         self._throttled: frozenset[str] = frozenset()
+        self._plans: dict[str, Progress] = {}
         self._signals: dict[str, deque[int]] = {}
         self._flats: dict[str, deque[int]] = {}
         self._recent: dict[str, Decision] = {}
@@ -130,6 +138,17 @@ class Gate:
     def levers(self) -> tuple[Lever, ...]:
         """The levers that were pulled and not let go, oldest first; some may have lapsed by themselves."""
         return self._levers
+
+    @property
+    def plans(self) -> dict[str, Progress]:
+        """Where each route's plan stands."""
+        return self._plans
+
+    def step(self, record: PlanRecord) -> object:
+        """A plan took a step; the answer is what `revert` takes to undo it."""
+        undo = _PlanUndo(record.route, self._plans.get(record.route))
+        self._plans[record.route] = record.progress()
+        return undo
 
     def latches(self) -> list[tuple[str, str | None]]:
         """What is latched: a route whose rate was reached, or (route, instrument) that changed sides too often."""
@@ -241,6 +260,10 @@ class Gate:
                 if instrument is not None:
                     undo = _LeverUndo(self._levers, self._throttled, (key, instrument))
                     self._instruments[key] = msgspec.structs.replace(instrument, latched=False, flips=())
+            case "replan":
+                before = self._plans.pop(record.route or "", None)
+                if before is not None:
+                    undo = _LeverUndo(self._levers, self._throttled, None, (record.route or "", before))
             case "weight" | "rollback":
                 # Two of them never hold at once for one route: the newest takes the place of those before.
                 others = tuple(
@@ -264,6 +287,13 @@ class Gate:
             self._throttled = undo.throttled
             if undo.instrument is not None:
                 self._instruments[undo.instrument[0]] = undo.instrument[1]
+            if undo.plan is not None:
+                self._plans[undo.plan[0]] = undo.plan[1]
+        elif isinstance(undo, _PlanUndo):
+            if undo.before is None:
+                self._plans.pop(undo.route, None)
+            else:
+                self._plans[undo.route] = undo.before
         elif isinstance(undo, _RouteUndo):
             if undo.before is None:
                 self._routes.pop(undo.name, None)

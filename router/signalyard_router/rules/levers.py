@@ -12,10 +12,11 @@ import msgspec
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.words import Track
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.route import Route
 from signalyard_router.rules.split import SLOTS
 
-Action = Literal["halt", "pause", "resume", "weight", "rollback", "end", "reset"]
+Action = Literal["halt", "pause", "resume", "weight", "rollback", "end", "reset", "replan"]
 Latch = Literal["throttle", "flips"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -110,6 +111,10 @@ def check(order: Order, routes: dict[str, Route], levers: Iterable[Lever]) -> No
             versions = [rung.target.version for rung in (*route.tracks.values(), *route.standbys)]
             if order.version not in versions:
                 raise _refuse(f"name a version that the route holds: {', '.join(versions)}", "/version")
+        case "replan":
+            _none(order, "lever", "canary", "version", "latch", "symbol", "expires_in")
+            if _route(order, routes).plan is None:
+                raise _refuse(f"the route {order.route!r} has no plan", "/route")
         case "reset":
             _none(order, "lever", "canary", "version", "expires_in")
             _route(order, routes)
@@ -119,14 +124,14 @@ def check(order: Order, routes: dict[str, Route], levers: Iterable[Lever]) -> No
                 raise _refuse("flips latch an instrument, throttle latches the route", "/symbol")
 
 
-def effective(route: Route, levers: Iterable[Lever], now: int) -> Route:
-    """The route with the weights that hold: the newest weight or rollback that has not lapsed."""
+def effective(route: Route, levers: Iterable[Lever], now: int, progress: Progress | None = None) -> Route:
+    """The route with the weights that hold: the newest weight or rollback that has not lapsed, else its plan's."""
     newest: Lever | None = None
     for lever in levers:
         if lever.route == route.name and lever.action in ("weight", "rollback") and not lapsed(lever, route, now):
             newest = lever
     if newest is None:
-        return route
+        return _planned(route, progress)
     if newest.action == "weight":
         canary = round((newest.canary or 0.0) * 100)
         return msgspec.structs.replace(
@@ -140,6 +145,20 @@ def effective(route: Route, levers: Iterable[Lever], now: int) -> Route:
             )
     rung = next(rung for rung in route.standbys if rung.target.version == newest.version)
     return msgspec.structs.replace(route, rolled_back=rung, pin={}, handover_now=True, override=newest.id)
+
+
+def _planned(route: Route, progress: Progress | None) -> Route:
+    """The route with the weights of its plan. After a step back open positions leave the canary at once."""
+    if route.plan is None or progress is None or progress.plan != route.plan.id or progress.state == "interrupted":
+        return route
+    weights = {Track.STABLE: SLOTS - progress.canary, Track.CANARY: progress.canary}
+    back = progress.state == "back"
+    return msgspec.structs.replace(
+        route,
+        weights=weights,
+        handover_now=route.handover_now or back,
+        override=f"plan {progress.plan}, step {progress.step + 1}, {progress.state}",
+    )
 
 
 def lapsed(lever: Lever, route: Route | None, now: int) -> bool:

@@ -9,6 +9,7 @@ from signalyard.problems import ProblemDetails
 from signalyard.wire import Decision, Signal
 from signalyard.words import Direction, Outcome, Reason, Track
 from signalyard_router.rules.levers import Action, Latch, Lever
+from signalyard_router.rules.plan import Progress, State
 from signalyard_router.rules.proposal import Input, Proposal, Step
 
 VERSION = 1
@@ -84,6 +85,26 @@ class LeverRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True,
         )
 
 
+class PlanRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="plan", tag_field="kind"):
+    """A plan took a step, or came to its end. ``canary`` is in slots of 10,000; ``evidence`` what the step before was judged by."""
+
+    v: int
+    seq: int
+    t: int
+    route: str
+    plan: str
+    step: int
+    state: State
+    canary: int
+    why: str
+    evidence: dict[str, float] = {}
+    prev: str
+
+    def progress(self) -> Progress:
+        """Where the plan stands by this record."""
+        return Progress(plan=self.plan, step=self.step, state=self.state, canary=self.canary, at=self.t, why=self.why)
+
+
 class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="decision", tag_field="kind"):
     """One settled decision, with everything that explains it. Times are UTC nanoseconds; ``t`` is the journal's time.
 
@@ -147,7 +168,7 @@ class Settlement(msgspec.Struct, frozen=True):
     handover: bool = False
 
 
-Record = StartRecord | RouteRecord | LeverRecord | DecisionRecord
+Record = StartRecord | RouteRecord | LeverRecord | PlanRecord | DecisionRecord
 
 
 def record_of(

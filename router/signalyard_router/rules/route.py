@@ -7,7 +7,8 @@ import msgspec
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.words import Direction, Track
-from signalyard_router.rules.documents import MappingPart, RouteDocument, Rung, Threshold, TrackPart, revision
+from signalyard_router.rules.documents import MappingPart, PlanPart, RouteDocument, Rung, Threshold, TrackPart, revision
+from signalyard_router.rules.plan import Plan, compile_plan
 from signalyard_router.rules.split import SLOTS
 from signalyard_router.rules.units import MAX_FLIPS_COUNT, MAX_RATE_COUNT, Rate, nanoseconds, rate
 
@@ -107,6 +108,7 @@ class Route(msgspec.Struct, frozen=True):
     commit_reserve: float
     commit_reserve_max: int
     rung_share: float
+    plan: Plan | None = None
     handover_now: bool = False
     rolled_back: TrackRung | None = None
     override: str = ""
@@ -208,6 +210,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         commit_reserve_max=nanoseconds(spec.budget.commit_reserve_max),
         rung_share=spec.budget.rung_share,
         handover_now=spec.handover == "now",
+        plan=_plan(spec.plan, tracks, refuse),
     )
 
 
@@ -222,6 +225,20 @@ def _limit(text: str | None, most: int, name: str, refuse: Refuse) -> Rate | Non
 
 def _target(model: str, part: TrackPart) -> Target:
     return Target(model, part.version, part.endpoint.service, part.endpoint.port)
+
+
+def _plan(part: PlanPart | None, tracks: dict[Track, TrackRung], refuse: Refuse) -> Plan | None:
+    if part is None:
+        return None
+    canary = tracks.get(Track.CANARY)
+    if canary is None:
+        raise refuse("a plan needs a canary track", "/spec/plan")
+    if part.checks.disagreement is not None:
+        raise refuse("needs a shadow track of the canary's version", "/spec/plan/checks/disagreement")
+    try:
+        return compile_plan(part, tracks[Track.STABLE].target.version, canary.target.version)
+    except ValueError as exc:
+        raise refuse(str(exc), "/spec/plan/steps") from exc
 
 
 def _mapping(part: MappingPart, refuse: Refuse) -> Mapping:

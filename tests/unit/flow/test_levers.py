@@ -12,7 +12,9 @@ from signalyard import Outcome, Problem, Reason, SignalyardError, Snapshot, Trac
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.control.board import Board
-from signalyard_router.control.reload import Documents, Watch
+from signalyard_router.control.delivery import Delivery
+from signalyard_router.control.documents import Documents
+from signalyard_router.control.rounds import Rounds
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.router import Router
@@ -71,7 +73,9 @@ class Desk:
         self.router = Router(self.world, RouterSettings(), routes, self.journal, self.upstream, self.registry)
         self.router.asked()
         self.board = Board(self.router, self.journal, self.upstream, self.documents)
-        self.watch = Watch(self.store, self.documents, self.router, self.upstream)
+        self.delivery = Delivery(self.router, self.journal, self.registry)
+        self.journal.subscribe(self.delivery.observe)
+        self.rounds = Rounds(self.store, self.documents, self.router, self.upstream, self.delivery)
 
     async def restart(self):
         await self.journal.close()
@@ -124,7 +128,7 @@ def test_a_halt_is_recorded_binds_at_once_and_outlives_a_restart(tmp_path):
         assert (await desk.ask(0.3)).reason is Reason.HALTED
         assert [lever.id for lever in desk.board.levers()] == [halt.id]
         desk.write(TEXT.replace("window: 1ms", "window: 2ms"))
-        await desk.watch.look()
+        await desk.rounds.look()
         assert (await desk.ask(0.3)).reason is Reason.HALTED
         await desk.pull("resume", lever=halt.id)
         assert (await desk.ask(0.3)).outcome is Outcome.EMITTED
@@ -227,10 +231,10 @@ def test_a_weight_lever_ends_when_the_documents_weights_change(tmp_path):
     async def scenario(desk):
         await desk.pull("weight", route="rb", canary=100.0)
         desk.write(TEXT.replace("window: 1ms", "window: 2ms"))
-        await desk.watch.look()
+        await desk.rounds.look()
         assert (await desk.ask(0.7)).signal.version == "8"  # another change leaves it alone
         desk.write(TEXT.replace("weight: 100", "weight: 90").replace("weight: 0", "weight: 10"))
-        await desk.watch.look()
+        await desk.rounds.look()
         assert desk.router.status().routes[0].override == ""
         assert desk.router.table.routes["rb"].weights == {Track.STABLE: 9_000, Track.CANARY: 1_000}
 
@@ -242,7 +246,7 @@ def test_a_weight_may_end_by_itself(tmp_path):
         await desk.pull("weight", route="rb", canary=100.0, expires_in=MINUTE)
         assert (await desk.ask(0.7, "rb1.SHFE")).signal.version == "8"
         desk.world.clock.advance(MINUTE)
-        await desk.watch.look()
+        await desk.rounds.look()
         assert (await desk.ask(0.7, "rb2.SHFE")).signal.version == "7"
 
     run(scenario, tmp_path)
@@ -262,7 +266,7 @@ def test_a_promotion_takes_its_steps_in_order(tmp_path):
         with pytest.raises(SignalyardError, match="must be ready as a standby"):
             await promote()
         desk.write(TEXT.replace('version: "6"', 'version: "7"'))
-        await desk.watch.look()
+        await desk.rounds.look()
         # The versions changed, and with them what the weight stood against; so the weight comes again.
         assert (await promote()).next == "standby"
         second = await promote()
@@ -272,7 +276,7 @@ def test_a_promotion_takes_its_steps_in_order(tmp_path):
             .replace('version: "6"', 'version: "7"')
             .replace('    - {name: canary,  version: "8", weight: 0, endpoint: {service: b, port: 1}}\n', "")
         )
-        await desk.watch.look()
+        await desk.rounds.look()
         assert (await promote()).next is None
 
     run(scenario, tmp_path)
@@ -311,11 +315,11 @@ def test_documents_change_under_the_router_without_a_failed_request(tmp_path):
     async def scenario(desk):
         assert (await desk.ask(0.55)).outcome is Outcome.EMITTED  # flat
         desk.write(TEXT.replace("enter: 0.6", "enter: 0.55"))
-        await desk.watch.look()
+        await desk.rounds.look()
         assert desk.retargeted == 1
         assert (await desk.ask(0.55)).signal.signal == "long"
         assert [record["generation"] for record in desk.records("route")] == [1, 2]
-        await desk.watch.look()
+        await desk.rounds.look()
         assert desk.retargeted == 1
 
     run(scenario, tmp_path)
@@ -327,7 +331,7 @@ def test_a_request_under_way_when_its_route_changes_is_superseded(tmp_path):
         asked = asyncio.ensure_future(desk.ask(0.7))
         await asyncio.sleep(0)
         desk.write(TEXT.replace("enter: 0.6", "enter: 0.65"))
-        await desk.watch.look()
+        await desk.rounds.look()
         desk.upstream.release()
         assert (await asked).reason is Reason.SUPERSEDED
 
@@ -338,7 +342,7 @@ def test_a_request_under_way_when_its_route_changes_is_superseded(tmp_path):
 def test_a_bad_document_keeps_the_last_good_one_also_across_a_restart(tmp_path, bad):
     async def scenario(desk):
         desk.write(bad)
-        await desk.watch.look()
+        await desk.rounds.look()
         assert "rb.yaml" in desk.board.show()["documents_problem"]
         assert desk.registry.get_sample_value("signalyard_documents_current") == 0
         assert (await desk.ask(0.7)).outcome is Outcome.EMITTED
@@ -346,7 +350,7 @@ def test_a_bad_document_keeps_the_last_good_one_also_across_a_restart(tmp_path, 
         assert "rb.yaml" in desk.board.show()["documents_problem"]
         assert (await desk.ask(0.3)).outcome is Outcome.EMITTED
         desk.write(TEXT)
-        await desk.watch.look()
+        await desk.rounds.look()
         assert desk.board.show()["documents_problem"] == ""
         assert desk.registry.get_sample_value("signalyard_documents_current") == 1
 
@@ -358,10 +362,10 @@ def test_a_route_comes_and_goes(tmp_path):
         second = yaml.safe_load(TEXT)
         second["metadata"]["name"], second["spec"]["instruments"] = "cu", ["cu*.SHFE"]
         desk.write(yaml.safe_dump(second), "cu.yaml")
-        await desk.watch.look()
+        await desk.rounds.look()
         assert (await desk.ask(0.7, "cu1.SHFE")).outcome is Outcome.EMITTED
         (desk.routes / "cu.yaml").unlink()
-        await desk.watch.look()
+        await desk.rounds.look()
         assert (await desk.ask(0.7, "cu1.SHFE")).problem.code is Problem.NO_ROUTE
         assert [d.metadata.name for d in desk.journal.documents()] == ["rb"]
 
@@ -372,11 +376,130 @@ def test_a_journal_that_is_away_is_asked_again_for_the_same_documents(tmp_path):
     async def scenario(desk):
         desk.write(TEXT.replace("window: 1ms", "window: 2ms"))
         desk.disk.room = 0
-        await desk.watch.look()
+        await desk.rounds.look()
         assert "journal_unavailable" in desk.board.show()["documents_problem"]
         desk.disk.room = None
-        await desk.watch.look()
+        await desk.rounds.look()
         assert desk.board.show()["documents_problem"] == ""
         assert desk.router.routes["rb"].generation == 2
 
     run(scenario, tmp_path)
+
+
+PLANNED = (
+    TEXT
+    + """\
+  plan:
+    steps: [{canary: 10, hold: 1m}, {canary: 50, hold: 1m}, {canary: 100, hold: 1m}]
+    checks: {decisions: 5, errors: 20%, degraded: 20%}
+"""
+)
+CANARIES = [f"rb{number}.SHFE" for number in range(400)]
+
+
+async def trade(desk, decisions=5):
+    """Let the canary decide as often as a check asks for."""
+    made = 0
+    for symbol in CANARIES:
+        decision = await desk.ask(0.7, symbol)
+        record = desk.records("decision")[-1]
+        made += record["assigned"] == "8"
+        if made == decisions:
+            return decision
+    raise AssertionError("the canary has no instruments")
+
+
+def test_a_plan_grows_by_itself_survives_restarts_and_ends(tmp_path):
+    async def scenario(desk):
+        await desk.rounds.look()
+        assert [(r["step"], r["state"], r["canary"]) for r in desk.records("plan")] == [(0, "running", 1_000)]
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 1_000
+        await trade(desk)
+        await desk.rounds.look()
+        assert len(desk.records("plan")) == 1  # held for a minute
+        desk.world.clock.advance(MINUTE)
+        await desk.rounds.look()
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 5_000
+        await desk.restart()
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 5_000
+        for _ in range(2):
+            await trade(desk)
+            desk.world.clock.advance(MINUTE)
+            await desk.rounds.look()
+        assert [(r["step"], r["state"]) for r in desk.records("plan")] == [
+            (0, "running"),
+            (1, "running"),
+            (2, "running"),
+            (2, "done"),
+        ]
+        assert desk.records("plan")[1]["evidence"]["decisions"] == 5
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 10_000
+
+    run(scenario, tmp_path, PLANNED)
+
+
+def test_a_plan_steps_back_by_itself_and_begins_anew_only_when_somebody_says_so(tmp_path):
+    async def scenario(desk):
+        await desk.rounds.look()
+        desk.upstream.fail["8"] = Problem.MODEL_TIMEOUT
+        await trade(desk)
+        await desk.rounds.look()
+        back = desk.records("plan")[-1]
+        assert (back["state"], back["canary"]) == ("back", 0)
+        assert "errors are 5 of 5" in back["why"]
+        assert desk.registry.get_sample_value("signalyard_plan_stepped_back", {"route": "rb"}) == 1
+        assert desk.router.table.routes["rb"].weights == {Track.STABLE: 10_000, Track.CANARY: 0}
+        assert desk.router.table.routes["rb"].handover_now
+        await desk.restart()
+        await desk.rounds.look()
+        assert desk.records("plan")[-1]["state"] == "back"
+        await desk.pull("replan", route="rb")
+        await desk.rounds.look()
+        assert desk.records("plan")[-1]["state"] == "running"
+
+    run(scenario, tmp_path, PLANNED)
+
+
+def test_a_weight_by_hand_interrupts_a_plan_for_good(tmp_path):
+    async def scenario(desk):
+        await desk.rounds.look()
+        lever = await desk.pull("weight", route="rb", canary=20.0)
+        await desk.rounds.look()
+        assert desk.records("plan")[-1]["state"] == "interrupted"
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 2_000
+        await desk.pull("end", lever=lever.id)
+        await desk.rounds.look()
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 0  # the document's
+
+    run(scenario, tmp_path, PLANNED)
+
+
+def test_a_plan_waits_for_a_journal_that_is_away(tmp_path):
+    async def scenario(desk):
+        desk.disk.room = 0
+        await desk.rounds.look()
+        assert desk.records("plan") == []
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 0
+        desk.disk.room = None
+        await desk.rounds.look()
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 1_000
+
+    run(scenario, tmp_path, PLANNED)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "pointer"),
+    [
+        ("canary: 50", "canary: 5", "/spec/plan/steps"),
+        ("errors: 20%", "errors: 0.2", "/spec/plan/checks/errors"),
+        ("errors: 20%", "errors: lots", "/spec/plan/checks/errors"),
+        ("decisions: 5", "decisions: 0", "/spec/plan/checks/decisions"),
+        ("decisions: 5", "decisions: 5, disagreement: 5%", "/spec/plan/checks/disagreement"),
+        ('    - {name: canary,  version: "8", weight: 0, endpoint: {service: b, port: 1}}\n', "", "/spec/plan"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(tmp_path, old, new, pointer):
+    (tmp_path / "rb.yaml").write_text(PLANNED.replace(old, new))
+    with pytest.raises(SignalyardError) as refused:
+        FileRouteStore(tmp_path).load()
+    assert refused.value.pointer == pointer

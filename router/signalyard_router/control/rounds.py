@@ -1,0 +1,66 @@
+"""The rounds that a running router makes: documents that changed, levers whose time is over, plans that go on."""
+
+import asyncio
+import logging
+
+from signalyard_router.control.delivery import Delivery
+from signalyard_router.control.documents import Documents
+from signalyard_router.ports import RouteStore, Upstream
+from signalyard_router.router import Router
+
+_log = logging.getLogger("signalyard.router.control")
+
+
+class Rounds:
+    """Looks at everything that changes by itself, every ``interval`` seconds."""
+
+    def __init__(
+        self,
+        store: RouteStore,
+        documents: Documents,
+        router: Router,
+        upstream: Upstream,
+        delivery: Delivery,
+        interval: float = 0.2,
+    ) -> None:
+        self._store = store
+        self._documents = documents
+        self._router = router
+        self._upstream = upstream
+        self._delivery = delivery
+        self._interval = interval
+        self._seen = store.version()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def look(self) -> None:
+        """One look."""
+        version = self._store.version()
+        if version != self._seen:
+            routes = await self._documents.again()
+            # Only now: what changed while it was read is looked at again. A journal that was away is tried again, too.
+            if routes is not None or not self._documents.retryable:
+                self._seen = version
+            if routes is not None:
+                self._router.take(routes)
+                self._upstream.retarget(self._router.table.targets())
+                _log.info("event=documents_taken routes=%d", len(routes))
+        self._router.refresh_if_lapsed()
+        await self._delivery.look()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 -- whatever a look meets, the next one must come
+                _log.exception("event=look_failed")
