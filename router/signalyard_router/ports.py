@@ -9,9 +9,10 @@ from typing import Protocol
 
 import msgspec
 
-from signalyard.problems import RouterError
+from signalyard.problems import ModelError, Problem, RouterError
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard.wire import Decision, Opinion
+from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
@@ -19,11 +20,51 @@ from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import Route, Target
 
 
+class Try(msgspec.Struct, frozen=True):
+    """An endpoint that was asked and did not answer rightly; ``elapsed`` is nanoseconds."""
+
+    endpoint: str
+    problem: Problem
+    detail: str
+    elapsed: int
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A model's answer, the endpoint that gave it, and those that were asked in vain."""
+
+    rows: ScoredRows
+    endpoint: str
+    tries: tuple[Try, ...] = ()
+
+
+class CallFailed(ModelError):  # noqa: N818 -- it is one of the ends of a call
+    """No endpoint answered. ``tries`` are those that were asked, none where every breaker is open."""
+
+    def __init__(self, problem: Problem, detail: str = "", tries: tuple[Try, ...] = ()) -> None:
+        super().__init__(problem, detail)
+        self.tries = tries
+
+
+class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint of a target, for people. ``version`` and ``digest`` are what it last said that it serves."""
+
+    endpoint: str
+    breaker: BreakerState
+    in_flight: int
+    ready: bool
+    version: str | None
+    digest: str | None
+    problem: str | None
+
+
 class Upstream(Protocol):
     """The model servers."""
 
     def card(self, target: Target) -> ModelCard | None:
-        """What is known of the target's version (schema, digest), or None while it has not been learnt. Never blocks."""
+        """What the target's endpoints serve now (version, digest, schema), or None while it has not been learnt. Never blocks.
+
+        It is of another version than the target's where no endpoint has that one: drift.
+        """
         ...
 
     def retarget(self, targets: Iterable[Target]) -> None:
@@ -31,13 +72,22 @@ class Upstream(Protocol):
         ...
 
     async def score(
-        self, target: Target, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int
-    ) -> ScoredRows:
-        """Score ``rows`` [n, len(columns)] by ``until``, a time of the monotonic clock in nanoseconds.
+        self, target: Target, card: ModelCard, rows: Sequence[Sequence[float | None]], until: int
+    ) -> Scored:
+        """Score ``rows`` [n, features of the card] by the card's version, by ``until``, monotonic nanoseconds.
 
-        Raises ModelError, never anything else, and never later than ``until``: model_unreachable as soon as a connection is
-        refused, model_timeout at ``until``, others for answers that cannot be trusted. Cancelling it closes the connection.
+        Raises CallFailed, never anything else, and never later than ``until``: model_unreachable as soon as no endpoint
+        can be reached, model_overloaded as soon as none takes another call, model_timeout at ``until``, others for answers
+        that cannot be trusted. Cancelling it closes the connections that it used.
         """
+        ...
+
+    def chunk(self, target: Target, budget: int) -> int:
+        """How many rows one call should carry at most, to be answered within ``budget`` nanoseconds."""
+        ...
+
+    def endpoints(self, target: Target) -> list[EndpointStatus]:
+        """The target's endpoints as they stand."""
         ...
 
 

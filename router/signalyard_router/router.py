@@ -12,9 +12,10 @@ from signalyard.wire import Columnar, Decision, Snapshot, StateAnswer
 from signalyard.words import Direction, Track
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.committer import Committer
+from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, rung_names
 from signalyard_router.flow.scoring import Scoring
-from signalyard_router.ports import Journal, Upstream, World
+from signalyard_router.ports import EndpointStatus, Journal, Upstream, World
 from signalyard_router.rules.budget import budget
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
@@ -26,12 +27,17 @@ from signalyard_router.settings import RouterSettings
 
 
 class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One version on a route. ``digest`` is None while its server has not answered."""
+    """One version on a route: the one that the document names, and the one that its endpoints serve.
+
+    ``serving`` and ``digest`` are None while no endpoint has answered; ``drift``: they serve another version.
+    """
 
     track: Track
     version: str
-    endpoint: str
+    endpoints: list[EndpointStatus]
     weight: float
+    serving: str | None
+    drift: bool
     digest: str | None
     calibrated: bool | None
 
@@ -91,6 +97,7 @@ class Router:
         self._routes: dict[str, Route] = {}
         self._table = Table(())
         self._refresh_at: int | None = None
+        registry.register(DriftCollector(lambda: self._table, upstream))
         self.take(routes)
         self._in_flight = 0
         self._asked = False
@@ -307,8 +314,10 @@ class Router:
                 TrackStatus(
                     track=rung.track,
                     version=rung.target.version,
-                    endpoint=f"{rung.target.host}:{rung.target.port}",
+                    endpoints=self._upstream.endpoints(rung.target),
                     weight=route.weights.get(rung.track, 0) / 100,
+                    serving=card.version if card else None,
+                    drift=card is not None and card.version != rung.target.version,
                     digest=card.digest if card else None,
                     calibrated=card.calibrated if card else None,
                 )

@@ -284,8 +284,8 @@ def metadata(card: ModelCard, platform: str) -> oip.ModelMetadata:
     )
 
 
-def decode_metadata(body: bytes, *, model: str, version: str) -> ModelCard:
-    """Read a model's metadata.
+def decode_metadata(body: bytes, *, model: str, version: str | None = None) -> ModelCard:
+    """Read a model's metadata, of ``version`` or, where none was asked for, of the version that it names first.
 
     Raises ModelError: model_answer_malformed where it is not of this profile, model_answer_wrong_version where it speaks of
     another model.
@@ -305,6 +305,10 @@ def decode_metadata(body: bytes, *, model: str, version: str) -> ModelCard:
         raise error(
             Problem.MODEL_ANSWER_WRONG_VERSION, f"asked for {model}, the metadata is of {_shown(answer.name)}", "/name"
         )
+    if version is None:
+        if not answer.versions:
+            raise error(Problem.MODEL_ANSWER_MALFORMED, "the metadata names no version", "/versions")
+        version = answer.versions[0]
     if len(set(schema.names)) != len(schema.names):
         raise error(
             Problem.MODEL_ANSWER_MALFORMED,

@@ -56,7 +56,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``score`` is the model's raw output, ``None`` when no model was asked (the ladder's ``flat`` rung); ``confidence`` the
     calibrated probability that the direction is right, ``None`` for an uncalibrated model; ``position`` a signed fraction.
     ``seq`` counts this instrument's signals on this route within ``epoch``; ``prev_seq`` is the one before, so that a
-    reader sees a gap. ``handover``: an open position has passed to this version from another one. After ``ts_expire`` the signal is dead.
+    reader sees a gap. ``handover``: an open position has passed to this version from another one. ``drift``: no server had the
+    version that the route names, and the one given here answered. After ``ts_expire`` the signal is dead.
     """
 
     symbol: str
@@ -79,6 +80,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     confidence: float | None = None
     position: float | None = None
     failover: bool = False
+    drift: bool = False
     degraded: bool = False
     reduce_only: bool = False
     handover: bool = False

@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """The score lies between the thresholds and the route says to abstain there."""
     ROW_ERROR = "row_error"
     """The model answered that it could not score this row."""
+    VERSION_DRIFT = "version_drift"
+    """No model server has the version that the route names, and the route says to ask nobody then."""
     # suppressed, by the filters
     LOW_CONFIDENCE = "low_confidence"
     NO_CONFIDENCE = "no_confidence"
@@ -82,7 +84,7 @@ class Track(StrEnum):
 
 REASONS_BY_OUTCOME: dict[Outcome, tuple[Reason, ...]] = {
     Outcome.EMITTED: (),
-    Outcome.ABSTAINED: (Reason.NO_ANSWER, Reason.NO_DIRECTION, Reason.ROW_ERROR),
+    Outcome.ABSTAINED: (Reason.NO_ANSWER, Reason.NO_DIRECTION, Reason.ROW_ERROR, Reason.VERSION_DRIFT),
     Outcome.SUPPRESSED: (
         Reason.LOW_CONFIDENCE,
         Reason.NO_CONFIDENCE,

@@ -375,3 +375,14 @@ def test_a_good_answer_with_something_else_in_one_place(name: str, place: tuple[
     assert len(scored.score) == len(scored.row_error) == 3
     for score, text in zip(scored.score, scored.row_error, strict=True):
         assert text or (type(score) is float and math.isfinite(score))
+
+
+def test_metadata_that_was_asked_for_without_a_version_says_which_it_is():
+    schema = profile.FeatureSchema((profile.Feature(name="close"),))
+    card = profile.ModelCard(model="rb-trend", version="6", digest="sha256:aa", calibrated=False, schema=schema)
+    answer = profile.metadata(card, "lightgbm")
+    assert profile.decode_metadata(msgspec.json.encode(answer), model="rb-trend") == card
+    nameless = msgspec.json.encode(msgspec.structs.replace(answer, versions=[]))
+    with pytest.raises(ModelError) as caught:
+        profile.decode_metadata(nameless, model="rb-trend")
+    assert (caught.value.problem, caught.value.pointer) == (Problem.MODEL_ANSWER_MALFORMED, "/versions")

@@ -128,4 +128,5 @@ class Board:
         )
 
     def _known(self, target: Target) -> bool:
-        return self._upstream.card(target) is not None
+        card = self._upstream.card(target)
+        return card is not None and card.version == target.version  # or its endpoints have another one

@@ -5,19 +5,24 @@ import msgspec
 from signalyard.problems import ProblemDetails
 from signalyard.words import Reason
 from signalyard_router.rules.budget import Budget
+from signalyard_router.rules.check import Checker
 from signalyard_router.rules.proposal import Answer, Step
 from signalyard_router.rules.route import Route, TrackRung
 from signalyard_router.rules.rows import Row
 
 
 class Case(msgspec.Struct):
-    """What is known so far. ``rung`` is what decides, the ladder's comes after it. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set."""
+    """What is known so far. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set.
+
+    ``rung`` is what decides, the ladder's comes after it. ``vector`` holds the row's values in the order of ``checker``'s schema.
+    """
 
     row: Row
     route: Route
     rung: TrackRung
     budget: Budget
     proposal_id: str
+    checker: Checker | None = None
     vector: list[float | None] | None = None
     problem: ProblemDetails | None = None
     answer: Answer | None = None

@@ -1,18 +1,20 @@
-"""Scoring: the rows that go to one track travel in one call; where it gives no answer they climb down the ladder together."""
+"""Scoring: the rows that go to one track travel together, in chunks; those that got no answer climb down the ladder together."""
 
+import asyncio
 from collections.abc import Sequence
 from operator import is_
 
-from signalyard.problems import ModelError, Problem, SignalyardError
-from signalyard.profile import ModelCard, ScoredRows
+from signalyard.problems import Problem, SignalyardError
+from signalyard.profile import ModelCard
 from signalyard.words import Reason
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.metrics import FlowMetrics
-from signalyard_router.ports import Clock, Journal, Upstream
+from signalyard_router.ports import CallFailed, Clock, Journal, Scored, Try, Upstream
 from signalyard_router.rules.budget import Budget
 from signalyard_router.rules.check import Checker, refuse_unknown, unknown_feature
+from signalyard_router.rules.chunks import chunks
 from signalyard_router.rules.proposal import Answer, Step
-from signalyard_router.rules.route import FlatRung, ModelRung, Route, Target, TrackRung
+from signalyard_router.rules.route import FlatRung, LadderRung, ModelRung, Route, Target, TrackRung
 
 
 class Scoring:
@@ -30,73 +32,127 @@ class Scoring:
     def check(self, case: Case) -> None:
         """Hold the row against the schema of the version that is to score it; a bad one is rejected, not degraded.
 
-        Where that version's schema is not known yet, the row is not judged.
+        Where that version's schema is not known yet, or another version's is in force that may not answer, the row is not judged.
         """
-        checker = self._checker(case.rung.target)
-        if checker is None:
+        target = case.rung.target
+        card = self._upstream.card(target)
+        if card is None or not _allowed(case.route, target, card):
             return
+        checker = self._checker(target, card)
         try:
             known = self._known(case.route)
             if known is not None and (name := unknown_feature(case.row.columns, known)) is not None:
                 raise refuse_unknown(name, known)
             case.vector = checker.vector(case.row.columns, case.row.values)
+            case.checker = checker
         except SignalyardError as exc:
             case.problem = exc.details
 
     async def climb(self, cases: Sequence[Case]) -> None:
         """Score cases of one route, one first rung and one budget, down the ladder while there is no answer."""
         route, first, budget = cases[0].route, cases[0].rung, cases[0].budget
-        rungs = (first, *(rung for rung in route.ladder if rung != first))
+        rungs: Sequence[LadderRung] = (first, *(rung for rung in route.ladder if rung != first))
+        refused = route.on_drift == "refuse" and self._drifted(first.target)
         calls_left = sum(1 for rung in rungs if not isinstance(rung, FlatRung))
         waiting = list(cases)
         for depth, rung in enumerate(rungs):
             if isinstance(rung, FlatRung):
                 waiting = self._flatten(rung, route, first, waiting)
-            else:
+            elif depth == 0 or not refused:
                 waiting = await self._call(rung, depth, waiting, budget, calls_left)
                 calls_left -= 1
             if not waiting:
                 return
         for case in waiting:
-            case.abstain = Reason.NO_ANSWER
+            case.abstain = Reason.VERSION_DRIFT if refused else Reason.NO_ANSWER
             case.degraded = True
             self._metrics.degraded(route.name, "skip")
 
     async def _call(
         self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], budget: Budget, calls_left: int
     ) -> list[Case]:
-        """Ask one target for the rows that fit its schema; the answer is the cases that still wait."""
+        """Ask one target for the rows that fit its schema, in chunks; the answer is the cases that still wait."""
         route, target = cases[0].route, rung.target
         name = rung.track if isinstance(rung, TrackRung) else "model"
         started = self._clock.monotonic()
         until = budget.rung_until(started, calls_left)
-        checker = self._checker(target)
-        if checker is None:
+        card = self._upstream.card(target)
+        if card is None:
+            self._out(cases)
             step = _step(name, target, Problem.MODEL_UNREACHABLE, "its schema has not been learnt: it never answered")
             return _note(cases, step)
+        if not _allowed(route, target, card):
+            self._out(cases)
+            detail = f"its endpoints have version {card.version}, and onDrift is {route.on_drift}"
+            return _note(cases, _step(name, target, Reason.VERSION_DRIFT, detail))
         if until <= started:
+            self._out(cases)
             return _note(cases, _step(name, target, Problem.MODEL_TIMEOUT, "the budget was spent before it was asked"))
-        asked, passed_over = _fitting(cases, checker, name, target) if depth else (cases, [])
+        asked, passed_over = _fitting(cases, self._checker(target, card), name, target)
         if not asked:
             return passed_over
-        vectors = [case.vector for case in asked if case.vector is not None]
+        parts = [asked[part] for part in chunks(len(asked), self._upstream.chunk(target, until - started))]
+        if len(parts) == 1:
+            unanswered = await self._ask(rung, depth, asked, card, until)
+        else:
+            left = await asyncio.gather(*(self._ask(rung, depth, part, card, until) for part in parts))
+            unanswered = [case for part in left for case in part]
+        if len(unanswered) == len(asked):
+            self._out(cases)
+        else:
+            self._outages.pop((route.name, cases[0].rung), None)
+        return unanswered + passed_over
+
+    def _out(self, cases: Sequence[Case]) -> None:
+        """The track of these gave no answer: if it was not out before, it is from now on."""
+        self._outages.setdefault((cases[0].route.name, cases[0].rung), self._journal.now)
+
+    async def _ask(
+        self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], card: ModelCard, until: int
+    ) -> list[Case]:
+        """One call; the answer is the cases that still wait: none of them, or all."""
+        name = rung.track if isinstance(rung, TrackRung) else "model"
+        started = self._clock.monotonic()
+        budget = until - started
         try:
-            answer = await self._upstream.score(target, checker.columns, vectors, until)
-        except ModelError as exc:
+            scored = await self._upstream.score(rung.target, card, [case.vector or [] for case in cases], until)
+        except CallFailed as exc:
             elapsed = self._clock.monotonic() - started
-            self._outages.setdefault((route.name, cases[0].rung), self._journal.now)
-            step = _step(name, target, exc.problem, exc.detail, until - started, elapsed)
-            return _note(asked, step) + passed_over
+            steps = _tried(name, card, exc.tries, budget) or [
+                _step(name, rung.target, exc.problem, exc.detail, budget, elapsed)
+            ]
+            for step in steps:
+                _note(cases, step)
+            return cases
         elapsed = self._clock.monotonic() - started
-        self._outages.pop((route.name, cases[0].rung), None)
-        step = _step(name, target, "answered", "", until - started, elapsed, answer.digest)
-        self._take(rung, depth, asked, answer, step)
-        return passed_over
+        for step in _tried(name, card, scored.tries, budget):
+            _note(cases, step)
+        self._take(rung, depth, cases, scored, budget, elapsed)
+        return []
 
     def _take(
-        self, rung: TrackRung | ModelRung, depth: int, cases: Sequence[Case], answer: ScoredRows, step: Step
+        self,
+        rung: TrackRung | ModelRung,
+        depth: int,
+        cases: Sequence[Case],
+        scored: Scored,
+        budget: int,
+        elapsed: int,
     ) -> None:
         track = rung.track if isinstance(rung, TrackRung) else None
+        answer = scored.rows
+        step = Step(
+            rung=track or "model",
+            result="answered",
+            model=answer.model,
+            version=answer.version,
+            endpoint=scored.endpoint,
+            digest=answer.digest,
+            budget_us=budget // 1000,
+            elapsed_us=elapsed // 1000,
+            again=bool(scored.tries),
+        )
+        drift = answer.version != rung.target.version
         for index, case in enumerate(cases):
             case.steps.append(step)
             if depth:
@@ -105,16 +161,25 @@ class Scoring:
             score = answer.score[index]
             if answer.row_error[index] or score is None:
                 case.abstain = Reason.ROW_ERROR
-                case.steps.append(_step("row", rung.target, Reason.ROW_ERROR, answer.row_error[index]))
+                case.steps.append(
+                    Step(
+                        rung="row",
+                        result=Reason.ROW_ERROR,
+                        model=answer.model,
+                        version=answer.version,
+                        endpoint=scored.endpoint,
+                        detail=answer.row_error[index],
+                    )
+                )
                 continue
             confidence = answer.confidence[index] if answer.confidence is not None else None
             case.answer = Answer(
-                float(score), confidence, answer.model, answer.version, answer.digest, track, failover=depth > 0
+                float(score), confidence, answer.model, answer.version, answer.digest, track, depth > 0, drift
             )
 
     def _flatten(self, rung: FlatRung, route: Route, first: TrackRung, cases: list[Case]) -> list[Case]:
         """The cases that are not to be closed. Whether something is open, and the ceiling, are judged by the gate again."""
-        since = self._outages.setdefault((route.name, first), self._journal.now)
+        since = self._outages.get((route.name, first), self._journal.now)
         lasted = self._journal.now - since
         if lasted < rung.after:
             step = Step(
@@ -127,10 +192,11 @@ class Scoring:
             self._metrics.degraded(route.name, "flat")
         return []
 
-    def _checker(self, target: Target) -> Checker | None:
+    def _drifted(self, target: Target) -> bool:
         card = self._upstream.card(target)
-        if card is None:
-            return None
+        return card is not None and card.version != target.version
+
+    def _checker(self, target: Target, card: ModelCard) -> Checker:
         cached = self._checkers.get(target)
         if cached is not None and cached[0] is card:
             return cached[1]
@@ -149,17 +215,26 @@ class Scoring:
         return names
 
 
+def _allowed(route: Route, target: Target, card: ModelCard) -> bool:
+    """Whether what a target's endpoints serve may answer for the version that the document names."""
+    return card.version == target.version or route.on_drift == "serve"
+
+
 def _fitting(cases: list[Case], checker: Checker, rung: str, target: Target) -> tuple[list[Case], list[Case]]:
-    """Those whose rows fit another version's schema, their vectors made anew, and those whose rows do not."""
+    """Those whose rows fit the version's schema, their vectors in its order, and those whose rows do not."""
     fit: list[Case] = []
     misfit: list[Case] = []
     for case in cases:
+        if case.checker is checker:
+            fit.append(case)
+            continue
         try:
             case.vector = checker.vector(case.row.columns, case.row.values)
         except SignalyardError as exc:
             case.steps.append(_step(rung, target, exc.problem, exc.detail))
             misfit.append(case)
         else:
+            case.checker = checker
             fit.append(case)
     return fit, misfit
 
@@ -170,17 +245,33 @@ def _note(cases: list[Case], step: Step) -> list[Case]:
     return cases
 
 
-def _step(
-    rung: str, target: Target, result: str, detail: str, budget: int = 0, elapsed: int = 0, digest: str = ""
-) -> Step:
+def _step(rung: str, target: Target, result: str, detail: str, budget: int = 0, elapsed: int = 0) -> Step:
+    """A rung where nobody was asked; so there is no endpoint, unless there is but one that could have been."""
     return Step(
         rung=rung,
         result=result,
         model=target.model,
         version=target.version,
-        endpoint=f"{target.host}:{target.port}",
-        digest=digest,
+        endpoint=str(target.endpoints[0]) if len(target.endpoints) == 1 else "",
         budget_us=budget // 1000,
         elapsed_us=elapsed // 1000,
         detail=detail,
     )
+
+
+def _tried(rung: str, card: ModelCard, tries: Sequence[Try], budget: int) -> list[Step]:
+    """A step for each endpoint that was asked in vain."""
+    return [
+        Step(
+            rung=rung,
+            result=tried.problem,
+            model=card.model,
+            version=card.version,
+            endpoint=tried.endpoint,
+            budget_us=budget // 1000,
+            elapsed_us=tried.elapsed // 1000,
+            detail=tried.detail,
+            again=index > 0,
+        )
+        for index, tried in enumerate(tries)
+    ]

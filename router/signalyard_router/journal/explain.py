@@ -10,6 +10,7 @@ _MEANINGS: dict[Reason, str] = {
     Reason.NO_ANSWER: "no rung of the ladder gave an answer within the budget",
     Reason.NO_DIRECTION: "the score lies between the thresholds, and the route says to abstain there",
     Reason.ROW_ERROR: "the model answered that it could not score this row",
+    Reason.VERSION_DRIFT: "no model server has the version that the route names, and its onDrift is refuse",
     Reason.LOW_CONFIDENCE: "the confidence is below the route's minConfidence",
     Reason.NO_CONFIDENCE: "the route asks for a confidence, and the model, not being calibrated, gives none",
     Reason.DIRECTION_FILTERED: "the route lets no signal of this direction pass",
@@ -68,8 +69,11 @@ def _features(record: DecisionRecord) -> str:
 
 
 def _calls(record: DecisionRecord) -> Iterator[str]:
-    for number, step in enumerate(record.steps, start=1):
-        target = f" {step.model} {step.version} on {step.endpoint}" if step.endpoint else ""
+    number = 0
+    for step in record.steps:
+        number += not step.again
+        place = f" on {step.endpoint}" if step.endpoint else ""
+        target = f" {step.model} {step.version}{place}" if step.model else ""
         timing = f", given {step.budget_us} us, took {step.elapsed_us} us" if step.budget_us else ""
         yield f"rung {number}    {step.rung}{target}: {step.result}{timing}" + (
             f" ({step.detail})" if step.detail else ""
@@ -112,7 +116,9 @@ def _gate(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
     if record.outcome is Outcome.EMITTED:
         kind = " (reduces)" if record.reduces and record.direction is not Direction.FLAT else ""
         marks = "".join(
-            f", {name}" for name in ("failover", "degraded", "reduce_only", "handover") if getattr(record, name)
+            f", {name}"
+            for name in ("failover", "drift", "degraded", "reduce_only", "handover")
+            if getattr(record, name)
         )
         yield f"gate      emitted{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
         yield f"  dies at {record.ts_expire}"

@@ -11,12 +11,13 @@ import msgspec
 
 from signalyard.problems import Problem, error, escape_pointer
 from signalyard.words import Direction, Track
-from signalyard_router.rules.units import Duration, RateText
+from signalyard_router.rules.units import DURATION_PATTERN, Duration, RateText
 
 API_VERSION = "signalyard.io/v1alpha1"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$", description="a DNS label")]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+HedgeText = Annotated[str, msgspec.Meta(pattern=rf"^p95$|{DURATION_PATTERN}", description="p95, or such as 10ms")]
 Unit = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 
@@ -32,21 +33,29 @@ class Endpoint(_Part, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
+Endpoints = Annotated[tuple[Endpoint, ...], msgspec.Meta(min_length=1, max_length=256)]
+
+
 class TrackPart(_Part, frozen=True):
-    """One version of the model and its role. ``weight`` is the percentage of instruments that the track decides for."""
+    """One version of the model and its role. ``weight`` is the percentage of instruments that the track decides for.
+
+    Exactly one of ``endpoint`` and ``endpoints`` is given.
+    """
 
     name: Track
     version: NonEmpty
-    endpoint: Endpoint
+    endpoint: Endpoint | None = None
+    endpoints: Endpoints | None = None
     weight: Percent = 0.0
 
 
 class ModelRung(_Part, frozen=True):
-    """A rule-based strategy that is served as a model of its own."""
+    """A rule-based strategy that is served as a model of its own. Its endpoints are given as a track's are."""
 
     name: NonEmpty
     version: NonEmpty
-    endpoint: Endpoint
+    endpoint: Endpoint | None = None
+    endpoints: Endpoints | None = None
 
 
 class FlatRung(_Part, frozen=True):
@@ -154,6 +163,12 @@ class PlanPart(_Part, frozen=True):
     checks: PlanChecks = PlanChecks()
 
 
+class HedgePart(_Part, frozen=True):
+    """Ask a second endpoint where the first has not answered after a fixed time, or after the time that 95 in 100 calls take."""
+
+    after: HedgeText
+
+
 class RouteSpec(_Part, frozen=True):
     """How the snapshots of a set of instruments go to the tracks of one model, and all the rules on the way."""
 
@@ -174,6 +189,8 @@ class RouteSpec(_Part, frozen=True):
     limits: LimitPart = LimitPart()
     budget: BudgetPart = BudgetPart()
     plan: PlanPart | None = None
+    on_drift: Literal["serve", "standby", "refuse"] = "serve"
+    hedge: HedgePart | None = None
 
 
 class Metadata(_Part, frozen=True):
@@ -219,6 +236,7 @@ def parse_document(data: Any, place: str) -> RouteDocument:
 _PATH = re.compile(r"^(?P<text>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]")
 _KNOWN_PATTERNS = {
+    r"^p95$": "write p95, or a duration such as 10ms",
     r"\d{1,9}": "write a duration such as 100ms, 2.5s or 10m",
     r"/(s|min|h)": "write a rate such as 60/min, 10/s or 500/h",
     r"%$": "write a share such as 5% or 0.5%",

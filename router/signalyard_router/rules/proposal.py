@@ -15,7 +15,8 @@ from signalyard_router.rules.rows import Row
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """One rung that was tried: what it was, what it was given and what came of it. Durations are microseconds.
 
-    ``result`` is ``answered`` or the problem's code.
+    ``result`` is ``answered``, the problem's code, or why the rung was passed over. ``version`` and ``endpoint`` are those that
+    really were asked; ``again`` marks another endpoint of the same rung.
     """
 
     rung: str
@@ -27,6 +28,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     budget_us: int = 0
     elapsed_us: int = 0
     detail: str = ""
+    again: bool = False
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -41,7 +43,10 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One row of a model's answer, and who gave it. ``failover``: not the track that the split assigned."""
+    """One row of a model's answer, and who gave it.
+
+    ``failover``: not the track that the split assigned; ``drift``: not the version that the document names for the track.
+    """
 
     score: float
     confidence: float | None
@@ -50,6 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     digest: str
     track: Track | None
     failover: bool
+    drift: bool = False
 
 
 class Proposal(msgspec.Struct, kw_only=True):

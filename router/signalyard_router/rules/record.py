@@ -140,6 +140,7 @@ class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     track: Track | None = None
     assigned: str = ""
     failover: bool = False
+    drift: bool = False
     degraded: bool = False
     reduce_only: bool = False
     handover: bool = False
@@ -207,6 +208,7 @@ def record_of(
         assigned=proposal.assigned,
         failover=answer.failover if answer else False,
         handover=settlement.handover,
+        drift=answer.drift if answer else False,
         degraded=proposal.degraded,
         reduce_only=proposal.reduce_only,
         signal_id=f"s-{proposal.proposal_id}" if emitted else None,
@@ -264,6 +266,7 @@ def signal_of(record: DecisionRecord) -> Signal:
         confidence=record.confidence,
         position=record.position,
         failover=record.failover,
+        drift=record.drift,
         degraded=record.degraded,
         reduce_only=record.reduce_only,
         handover=record.handover,

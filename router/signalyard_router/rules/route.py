@@ -2,30 +2,61 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import msgspec
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.words import Direction, Track
-from signalyard_router.rules.documents import MappingPart, PlanPart, RouteDocument, Rung, Threshold, TrackPart, revision
+from signalyard_router.rules.documents import (
+    HedgePart,
+    MappingPart,
+    PlanPart,
+    RouteDocument,
+    Rung,
+    Threshold,
+    TrackPart,
+    revision,
+)
+from signalyard_router.rules.documents import ModelRung as ModelPart
 from signalyard_router.rules.plan import Plan, compile_plan
 from signalyard_router.rules.split import SLOTS
 from signalyard_router.rules.units import MAX_FLIPS_COUNT, MAX_RATE_COUNT, Rate, nanoseconds, rate
 
 
-class Target(msgspec.Struct, frozen=True):
-    """One version of a model at one endpoint: what a scoring call is addressed to."""
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a model server listens."""
 
-    model: str
-    version: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        return f"{self.model}:{self.version} at {self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Hedge(msgspec.Struct, frozen=True):
+    """Ask a second endpoint after ``after`` nanoseconds without an answer; None stands for the observed 95th percentile."""
+
+    after: int | None
+
+
+class Target(msgspec.Struct, frozen=True, cache_hash=True):
+    """One version of a model and the endpoints that are to serve it: what a scoring call is addressed to."""
+
+    model: str
+    version: str
+    endpoints: tuple[Endpoint, ...]
+    hedge: Hedge | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.version} at {', '.join(map(str, self.endpoints))}"
 
 
 Refuse = Callable[[str, str], SignalyardError]
+OnDrift = Literal["serve", "standby", "refuse"]
+"""What to do where no endpoint of a track has its version: take the answers of the one that they have, marked; pass the track over; or
+ask nobody."""
 
 
 class TrackRung(msgspec.Struct, frozen=True):
@@ -108,6 +139,7 @@ class Route(msgspec.Struct, frozen=True):
     commit_reserve: float
     commit_reserve_max: int
     rung_share: float
+    on_drift: OnDrift
     plan: Plan | None = None
     handover_now: bool = False
     rolled_back: TrackRung | None = None
@@ -144,12 +176,13 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
     def refuse(text: str, pointer: str) -> SignalyardError:
         return error(Problem.INVALID_DOCUMENT, f"{where}{text}", pointer)
 
+    hedge = _hedge(spec.hedge, refuse)
     tracks: dict[Track, TrackRung] = {}
     weights: dict[Track, int] = {}
     standbys: dict[str, TrackRung] = {}
     for index, part in enumerate(spec.tracks):
         pointer = f"/spec/tracks/{index}"
-        rung = TrackRung(part.name, _target(spec.model, part))
+        rung = TrackRung(part.name, _target(spec.model, part, hedge, pointer, refuse))
         if part.name is Track.STANDBY:
             if part.version in standbys:
                 raise refuse(f"version {part.version!r} is a standby already", f"{pointer}/version")
@@ -180,7 +213,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         raise refuse("name at least one of long, short, flat", "/spec/filters/directions")
 
     mapping = _mapping(spec.mapping, refuse)
-    ladder = _ladder(spec.ladder, standbys, refuse)
+    ladder = _ladder(spec.ladder, standbys, hedge, refuse)
 
     return Route(
         name=document.metadata.name,
@@ -211,6 +244,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         rung_share=spec.budget.rung_share,
         handover_now=spec.handover == "now",
         plan=_plan(spec.plan, tracks, refuse),
+        on_drift=spec.on_drift,
     )
 
 
@@ -223,8 +257,26 @@ def _limit(text: str | None, most: int, name: str, refuse: Refuse) -> Rate | Non
     return limit
 
 
-def _target(model: str, part: TrackPart) -> Target:
-    return Target(model, part.version, part.endpoint.service, part.endpoint.port)
+def _target(model: str, part: TrackPart | ModelPart, hedge: Hedge | None, pointer: str, refuse: Refuse) -> Target:
+    if (part.endpoint is None) == (part.endpoints is None):
+        raise refuse("give exactly one of endpoint and endpoints", pointer)
+    given = (part.endpoint,) if part.endpoint is not None else part.endpoints or ()
+    endpoints = tuple(Endpoint(endpoint.service, endpoint.port) for endpoint in given)
+    for index, endpoint in enumerate(endpoints):
+        if endpoint in endpoints[:index]:
+            raise refuse(f"{endpoint} is given twice", f"{pointer}/endpoints/{index}")
+    return Target(model, part.version, endpoints, hedge)
+
+
+def _hedge(part: HedgePart | None, refuse: Refuse) -> Hedge | None:
+    if part is None:
+        return None
+    if part.after == "p95":
+        return Hedge(None)
+    after = nanoseconds(part.after)
+    if after <= 0:
+        raise refuse("must be more than zero", "/spec/hedge/after")
+    return Hedge(after)
 
 
 def _plan(part: PlanPart | None, tracks: dict[Track, TrackRung], refuse: Refuse) -> Plan | None:
@@ -279,7 +331,9 @@ def _mapping(part: MappingPart, refuse: Refuse) -> Mapping:
     )
 
 
-def _ladder(parts: tuple[Rung, ...] | None, standbys: dict[str, TrackRung], refuse: Refuse) -> tuple[LadderRung, ...]:
+def _ladder(
+    parts: tuple[Rung, ...] | None, standbys: dict[str, TrackRung], hedge: Hedge | None, refuse: Refuse
+) -> tuple[LadderRung, ...]:
     """The rungs, ``skip`` being the end. The shipped default is each standby, then skip."""
     if parts is None:
         return tuple(standbys.values())
@@ -301,8 +355,7 @@ def _ladder(parts: tuple[Rung, ...] | None, standbys: dict[str, TrackRung], refu
                 )
             rungs.append(standbys[part.standby])
         elif part.model is not None:
-            endpoint = part.model.endpoint
-            rungs.append(ModelRung(Target(part.model.name, part.model.version, endpoint.service, endpoint.port)))
+            rungs.append(ModelRung(_target(part.model.name, part.model, hedge, f"{pointer}/model", refuse)))
         elif part.flat is not None:
             if nanoseconds(part.flat.after) <= 0:
                 raise refuse("state how long the outage must have lasted, more than zero", f"{pointer}/flat/after")

@@ -12,6 +12,7 @@ MINUTE = 60 * SECOND
 
 _NANOSECONDS = {"us": MICROSECOND, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE}
 _DURATION = re.compile(r"^(\d{1,9}(?:\.\d{1,6})?)(us|ms|s|m|h)$")
+DURATION_PATTERN = _DURATION.pattern
 _RATE = re.compile(r"^([1-9]\d{0,8})/(s|min|h)$")
 _RATE_WINDOWS = {"s": SECOND, "min": MINUTE, "h": 60 * MINUTE}
 

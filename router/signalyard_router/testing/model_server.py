@@ -111,7 +111,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelServer:
-    """Serves models at ``/v2/models/{model}/versions/{version}``, and the inference below it.
+    """Serves models at ``/v2/models/{model}/versions/{version}``, and the inference below it; at ``/v2/models/{model}`` it describes
+    the version that came last.
 
     ``script`` says how the next inferences are treated, one entry each; when it is empty, ``behaviour`` does.
     ``metadata_behaviour`` is the same for metadata. ``requests`` has every request that was read, the newest last.
@@ -154,6 +155,10 @@ class ModelServer:
         """Serve one more version, or another one in the place of an equally named."""
         self.models[model.card.model, model.card.version] = model
 
+    def withdraw(self, model: str, version: str) -> None:
+        """Serve a version no more."""
+        del self.models[model, version]
+
     def drop(self) -> None:
         """Close every connection, as a server does whose keep-alive time is over."""
         for connection in list(self._connections):
@@ -181,6 +186,10 @@ class ModelServer:
     def _answer(self, request: Recorded, connection: "_ServerConnection") -> None:
         self.requests.append(request)
         match [unquote(part) for part in request.path.split("/")[1:]]:
+            case ["v2", "models", model]:
+                # as MLServer does: the version that was loaded last
+                version = next((key[1] for key in reversed(self.models) if key[0] == model), "")
+                behaviour = self.metadata_behaviour
             case ["v2", "models", model, "versions", version]:
                 behaviour = self.metadata_behaviour
             case ["v2", "models", model, "versions", version, "infer"]:

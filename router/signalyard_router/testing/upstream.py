@@ -1,10 +1,13 @@
 """A fake of the model servers, for tests of routes and of strategies that use the router in process."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from signalyard.problems import Problem, error
+from signalyard.problems import Problem
 from signalyard.profile import FeatureSchema, ModelCard, ScoredRows
+from signalyard_router.ports import CallFailed, EndpointStatus, Scored, Try
+from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.route import Target
 
 ScoreFunction = Callable[[dict[str, float | None]], float]
@@ -13,7 +16,8 @@ ScoreFunction = Callable[[dict[str, float | None]], float]
 class FakeUpstream:
     """Implements `ports.Upstream`: every version answers ``function(row as a dict)``, or as ``fail`` says.
 
-    ``fail[version]`` is a problem to raise, or ``"hang"`` until `release`. ``calls`` lists what was asked: (version, number of rows).
+    ``fail[version]`` is a problem to raise, or ``"hang"`` until `release`; ``script`` says it of the next calls, one entry each, None
+    for an answer. ``drift[version]`` is what its endpoints have instead. ``calls`` lists what was asked: (version, number of rows).
     """
 
     def __init__(
@@ -31,17 +35,21 @@ class FakeUpstream:
         self.row_errors: dict[int, str] = {}
         self.calls: list[tuple[str, int]] = []
         self._hung: list[asyncio.Future[None]] = []
-        self._cards: dict[Target, ModelCard] = {}
+        self.script: deque[Problem | str | None] = deque()
+        self.drift: dict[str, str] = {}
+        self.chunk_rows = 256
+        self._cards: dict[tuple[str, str], ModelCard] = {}
 
     def card(self, target: Target) -> ModelCard | None:
         if target.version in self.unknown:
             return None
-        card = self._cards.get(target)
+        version = self.drift.get(target.version, target.version)
+        card = self._cards.get((target.model, version))
         if card is None:
-            card = self._cards[target] = ModelCard(
+            card = self._cards[target.model, version] = ModelCard(
                 model=target.model,
-                version=target.version,
-                digest=f"sha256:{target.version:0>64}",
+                version=version,
+                digest=f"sha256:{version:0>64}",
                 calibrated=self.confidence is not None,
                 schema=self.schema,
             )
@@ -57,28 +65,52 @@ class FakeUpstream:
     def retarget(self, targets: Iterable[Target]) -> None:
         """Every target is served anyway."""
 
+    def chunk(self, target: Target, budget: int) -> int:
+        return self.chunk_rows
+
+    def endpoints(self, target: Target) -> list[EndpointStatus]:
+        card = self.card(target)
+        return [
+            EndpointStatus(
+                endpoint=str(endpoint),
+                breaker=BreakerState.CLOSED,
+                in_flight=0,
+                ready=card is not None,
+                version=card.version if card else None,
+                digest=card.digest if card else None,
+                problem=None,
+            )
+            for endpoint in target.endpoints
+        ]
+
     async def score(
-        self, target: Target, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int
-    ) -> ScoredRows:
-        self.calls.append((target.version, len(rows)))
-        failure = self.fail.get(target.version)
+        self, target: Target, card: ModelCard, rows: Sequence[Sequence[float | None]], until: int
+    ) -> Scored:
+        self.calls.append((card.version, len(rows)))
+        endpoint = str(target.endpoints[0])
+        failure = self.fail.get(card.version)
+        if self.script:
+            failure = self.script.popleft()
         if failure == "hang":
             # On whatever clock the loop runs; the caller's `until` is kept by the real adapter, here by never answering.
             self._hung.append(asyncio.get_running_loop().create_future())
             await self._hung[-1]
             failure = None
         if failure is not None:
-            raise error(Problem(failure), "the fake was told to fail")
+            problem, text = Problem(failure), "the fake was told to fail"
+            raise CallFailed(problem, text, (Try(endpoint, problem, text, 0),))
+        columns = card.schema.names
         scores: list[float | None] = [self.function(dict(zip(columns, row, strict=True))) for row in rows]
         errors = [self.row_errors.get(index, "") for index in range(len(rows))]
         confidence = None
         if self.confidence is not None:
             confidence = [None if score is None else self.confidence(score) for score in scores]
-        return ScoredRows(
-            model=target.model,
-            version=target.version,
-            digest=f"sha256:{target.version:0>64}",
+        answer = ScoredRows(
+            model=card.model,
+            version=card.version,
+            digest=card.digest,
             score=[None if text else score for score, text in zip(scores, errors, strict=True)],
             confidence=confidence,
             row_error=errors,
         )
+        return Scored(answer, endpoint)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.profile import Feature, FeatureSchema, ModelCard
 from signalyard_router.adapters.oip import OipSettings, OipUpstream
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.testing.model_server import ModelServer, ServedModel
 from signalyard_router.world.real import RealWorld
 
@@ -19,18 +19,18 @@ class Stage:
     def __init__(self, settings: OipSettings) -> None:
         self.world = RealWorld()
         schema = FeatureSchema(features=(Feature(name="close"), Feature(name="ret_5", missing="native")))
-        card = ModelCard(model="rb-trend", version="7", digest="sha256:aa", calibrated=True, schema=schema)
+        self.card = card = ModelCard(model="rb-trend", version="7", digest="sha256:aa", calibrated=True, schema=schema)
         self.server = ModelServer([ServedModel(card=card, score=lambda rows: [row[0] for row in rows])])
         self.upstream = OipUpstream(self.world, settings, CollectorRegistry())
 
     @property
     def target(self) -> Target:
-        return Target(model="rb-trend", version="7", host="127.0.0.1", port=self.server.port)
+        return Target("rb-trend", "7", (Endpoint("127.0.0.1", self.server.port),))
 
     async def score(self, *values: float, seconds: float = 5.0, target: Target | None = None) -> list[float | None]:
         until = self.world.clock.monotonic() + round(seconds * 1e9)
         rows = [(value, None) for value in values]
-        return (await self.upstream.score(target or self.target, ("close", "ret_5"), rows, until)).score
+        return (await self.upstream.score(target or self.target, self.card, rows, until)).rows.score
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):

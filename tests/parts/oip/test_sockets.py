@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from signalyard.problems import ModelError, Problem
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.testing.model_server import Behaviour
 
 pytestmark = pytest.mark.parts
@@ -95,7 +95,7 @@ def test_a_port_where_nobody_listens_is_known_at_once(play):
 def test_a_host_that_cannot_be_one_is_unreachable(play, host):
     async def scenario(stage):
         with pytest.raises(ModelError) as caught:
-            await stage.score(0.5, target=Target(model="rb-trend", version="7", host=host, port=80))
+            await stage.score(0.5, target=Target("rb-trend", "7", (Endpoint(host, 80),)))
         assert caught.value.problem == Problem.MODEL_UNREACHABLE
 
     play(scenario)

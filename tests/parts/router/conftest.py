@@ -83,6 +83,10 @@ class Models(threading.Thread):
         self._loop.call_soon_threadsafe(lambda: (self.servers[version].stop(), done.set()))
         assert done.wait(PATIENCE)
 
+    def start_one(self, version):
+        coming = self.servers[version].start(RealNetwork(), port=self.ports[version])
+        asyncio.run_coroutine_threadsafe(coming, self._loop).result(PATIENCE)
+
 
 def free_port():
     with socket.socket() as probe:

@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, error
-from signalyard.profile import ModelCard, ScoredRows
+from signalyard.profile import ModelCard
 from signalyard.wire import Decision, Snapshot
 from signalyard_demo import route
 from signalyard_demo.audit import audit
@@ -20,6 +20,7 @@ from signalyard_demo.replay import Plan, Replay
 from signalyard_demo.train import MODEL, snapshots, train
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.ports import CallFailed, EndpointStatus, Scored
 from signalyard_router.router import Router
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.route import Target, compile_route
@@ -70,11 +71,17 @@ class Servers:
         return self._scorers[target.version].card
 
     async def score(
-        self, target: Target, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int
-    ) -> ScoredRows:
+        self, target: Target, card: ModelCard, rows: Sequence[Sequence[float | None]], until: int
+    ) -> Scored:
         if target.version in self.frozen:
-            raise error(Problem.MODEL_TIMEOUT, "frozen")
-        return self._scorers[target.version].score(columns, rows)
+            raise CallFailed(Problem.MODEL_TIMEOUT, "frozen")
+        return Scored(self._scorers[card.version].score(card.schema.names, rows), "here")
+
+    def chunk(self, target: Target, budget: int) -> int:
+        return 256
+
+    def endpoints(self, target: Target) -> list[EndpointStatus]:
+        return []
 
 
 class Stage:

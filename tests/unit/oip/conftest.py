@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.profile import Feature, FeatureSchema, ModelCard, ScoredRows
 from signalyard_router.adapters.oip import OipSettings, OipUpstream
-from signalyard_router.rules.route import Target
+from signalyard_router.ports import Scored
+from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.testing.model_server import ModelServer, ServedModel
 
 COLUMNS = ("close", "ret_5")
@@ -176,20 +177,34 @@ class Stage:
     def now(self) -> int:
         return self.world.clock.monotonic()
 
-    def score(self, *values: float, seconds: float = 0.1, target: Target | None = None) -> Awaitable[ScoredRows]:
+    @property
+    def endpoint(self) -> Endpoint:
+        (endpoint,) = self.target.endpoints
+        return endpoint
+
+    async def score(
+        self, *values: float, seconds: float = 0.1, target: Target | None = None, card: ModelCard | None = None
+    ) -> ScoredRows:
+        return (await self.call(*values, seconds=seconds, target=target, card=card)).rows
+
+    async def call(
+        self, *values: float, seconds: float = 0.1, target: Target | None = None, card: ModelCard | None = None
+    ) -> Scored:
+        """As the flow does it: by the card in force, or one made up where nothing has been learnt."""
         until = self.now + round(seconds * 1e9)
-        return self.upstream.score(target or self.target, COLUMNS, [(value, None) for value in values or (0.5,)], until)
+        target = target or self.target
+        card = card or self.upstream.card(target) or card_of()
+        return await self.upstream.score(target, card, [(value, None) for value in values or (0.5,)], until)
 
     def sample(self, name: str, **labels: str) -> float | None:
-        endpoint = f"{self.target.host}:{self.target.port}"
-        labels = {"model": "rb-trend", "version": "7", "endpoint": endpoint, **labels}
+        labels = {"model": "rb-trend", "version": "7", "endpoint": str(self.endpoint), **labels}
         return self.registry.get_sample_value(name, labels)
 
     def result(self, result: str) -> float | None:
         return self.sample("signalyard_upstream_requests_total", result=result)
 
     def connections(self, state: str) -> float | None:
-        labels = {"endpoint": f"{self.target.host}:{self.target.port}", "state": state}
+        labels = {"endpoint": str(self.endpoint), "state": state}
         return self.registry.get_sample_value("signalyard_upstream_connections", labels)
 
 
@@ -208,7 +223,7 @@ def play() -> Callable[..., None]:
             registry = CollectorRegistry()
             chosen = OipSettings(**settings)
             upstream = OipUpstream(world, chosen, registry)
-            target = Target(model="rb-trend", version="7", host="models", port=server.port)
+            target = Target("rb-trend", "7", (Endpoint("models", server.port),))
             try:
                 await scenario(Stage(world, server, upstream, target, registry, chosen))
             finally:

@@ -58,10 +58,10 @@ def test_the_place_of_a_refused_connection_is_free_again(play):
         outcomes = await asyncio.gather(*(stage.score() for _ in range(8)), return_exceptions=True)
         assert {outcome.problem for outcome in outcomes} == {Problem.MODEL_UNREACHABLE}
         assert stage.connections("busy") == 0
-        await stage.server.start(stage.world.network, port=stage.target.port)
+        await stage.server.start(stage.world.network, port=stage.endpoint.port)
         assert (await stage.score(0.75)).score == [0.75]
 
-    play(scenario, max_open=2)
+    play(scenario, max_open=2, breaker_failures=100)
 
 
 def test_the_newest_idle_connection_is_used_next(play):
@@ -179,12 +179,12 @@ def test_expiry_at_any_moment_loses_no_place(play):
             await asyncio.sleep(0.1)
             assert stage.connections("busy") == 0
 
-    play(scenario, max_open=3)
+    play(scenario, max_open=3, breaker_failures=1000, breaker_ratio=2.0)
 
 
 def test_connections_outlive_a_retarget_and_end_with_their_endpoint(play):
     async def scenario(stage):
-        other = Target(model="rb-trend", version="8", host=stage.target.host, port=stage.target.port)
+        other = Target("rb-trend", "8", stage.target.endpoints)
         await stage.score()
         stage.upstream.retarget([other])
         await asyncio.sleep(0.01)
@@ -238,10 +238,12 @@ def test_closing_reaches_a_call_that_was_just_handed_a_place(play):
         for turns in range(20):
             stage.upstream.retarget([])
             world = stage.world
-            pool = Pool(world, stage.settings, stage.target.host, stage.target.port)
+            pool = Pool(world, stage.settings, stage.endpoint.host, stage.endpoint.port)
             stage.server.script.extend([Behaviour.GARBAGE, Behaviour.HANG])
             started = stage.now
-            head = metadata_request(stage.target).replace(b"GET", b"POST").replace(b"/7 ", b"/7/infer ")
+            head = (
+                metadata_request("rb-trend", "7", stage.endpoint).replace(b"GET", b"POST").replace(b"/7 ", b"/7/infer ")
+            )
             calls = [asyncio.ensure_future(pool.call(head, b"", started + 10**9, bytes)) for _ in range(2)]
             for _ in range(turns):
                 await asyncio.sleep(0)

@@ -17,10 +17,9 @@ def test_all_targets_are_tried_at_once(play):
     async def scenario(stage):
         stage.server.serve(stage.serve(version="8", digest="sha256:bb", calibrated=True))
         stage.world.network.connect_seconds = 0.5
-        host, port = stage.target.host, stage.target.port
         targets = [
             stage.target,
-            *(Target(model="rb-trend", version=str(n), host=host, port=port) for n in range(8, 20)),
+            *(Target("rb-trend", str(n), stage.target.endpoints) for n in range(8, 20)),
         ]
         started = stage.now
         assert stage.upstream.card(stage.target) is None
@@ -30,7 +29,7 @@ def test_all_targets_are_tried_at_once(play):
         assert (stage.now - started) / 1e9 == pytest.approx(0.5)
         assert stage.upstream.card(stage.target).digest == "sha256:aa"
         assert stage.upstream.card(targets[1]).calibrated
-        assert stage.upstream.card(targets[2]) is None
+        assert stage.upstream.card(targets[2]).version == "8"  # what is there instead of version 9
 
     play(scenario)
 
@@ -59,7 +58,7 @@ def test_it_asks_every_second_until_it_knows_then_every_ten(play, caplog):
     caplog.set_level(logging.INFO, "signalyard.router.oip")
 
     async def scenario(stage):
-        port = stage.target.port
+        port = stage.endpoint.port
         stage.server.stop()
         await stage.upstream.start([stage.target])
         await stage.upstream.first_round.wait()
@@ -73,7 +72,8 @@ def test_it_asks_every_second_until_it_knows_then_every_ten(play, caplog):
         assert stage.sample("signalyard_upstream_probes_total", result="ok") == 4
 
     play(scenario)
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["event=probe_failed", "event=model_known"]
+    events = [record.getMessage().split()[0] for record in caplog.records]
+    assert events == ["event=probe_failed", "event=model_known", "event=serving"]
     assert "model=rb-trend version=7 endpoint=models:8000 problem=model_unreachable known=false" in caplog.text
     assert "digest=sha256:aa calibrated=false features=2" in caplog.text
 
@@ -87,15 +87,24 @@ def test_a_card_is_kept_when_a_later_look_fails_and_replaced_when_it_changed(pla
         stage.server.metadata_behaviour = Behaviour.OVERLOADED
         await asyncio.sleep(10.5)
         assert stage.sample("signalyard_upstream_probes_total", result="model_overloaded") == 1
+        assert stage.sample("signalyard_upstream_digest_changes_total") == 0
         assert stage.upstream.card(stage.target).digest == "sha256:aa"
         stage.server.metadata_behaviour = Behaviour.GOOD
         stage.server.serve(stage.serve(digest="sha256:bb"))
         await asyncio.sleep(10)
         assert stage.upstream.card(stage.target).digest == "sha256:bb"
+        assert stage.sample("signalyard_upstream_digest_changes_total") == 1
 
     play(scenario)
     events = [record.getMessage().split()[0] for record in caplog.records]
-    assert events == ["event=model_known", "event=probe_failed", "event=model_changed"]
+    assert events == [
+        "event=model_known",
+        "event=serving",
+        "event=probe_failed",
+        "event=model_known",
+        "event=digest_changed",
+        "event=serving",
+    ]
 
 
 def test_another_digest_in_an_answer_brings_the_next_look_forward(play):
@@ -163,5 +172,21 @@ def test_metadata_that_cannot_be_read_teaches_nothing(play, behaviour):
         await stage.upstream.start([stage.target])
         await stage.upstream.first_round.wait()
         assert stage.upstream.card(stage.target) is None
+
+    play(scenario)
+
+
+def test_later_looks_are_spread_over_the_interval(play):
+    async def scenario(stage):
+        targets = [Target("rb-trend", str(n), stage.target.endpoints) for n in range(100, 300)]
+        for target in targets:
+            stage.server.serve(stage.serve(version=target.version))
+        await stage.upstream.start(targets)
+        await stage.upstream.first_round.wait()
+        await asyncio.sleep(11)
+        for second in range(5):
+            before = len(looks(stage))
+            await asyncio.sleep(1)
+            assert 15 <= len(looks(stage)) - before <= 25, second
 
     play(scenario)

@@ -2,11 +2,11 @@ import msgspec
 
 from signalyard import oip
 from signalyard_router.adapters.oip.request import at_budget, infer_head, infer_request, metadata_request
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.route import Endpoint
 
 
 def test_the_bytes_of_an_inference():
-    head = infer_head(Target(model="rb-trend", version="7", host="models", port=8080))
+    head = infer_head("rb-trend", "7", Endpoint("models", 8080))
     assert at_budget(infer_request(head, b"{}"), 1234, b"{}") == (
         b"POST /v2/models/rb-trend/versions/7/infer HTTP/1.1\r\nhost: models:8080\r\nconnection: keep-alive\r\n"
         b"accept: application/json\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
@@ -15,7 +15,7 @@ def test_the_bytes_of_an_inference():
 
 
 def test_the_bytes_of_a_look_at_the_metadata():
-    head = metadata_request(Target(model="rb-trend", version="7", host="::1", port=8080))
+    head = metadata_request("rb-trend", "7", Endpoint("::1", 8080))
     assert at_budget(head, 1234, b"") == (
         b"GET /v2/models/rb-trend/versions/7 HTTP/1.1\r\nhost: [::1]:8080\r\nconnection: keep-alive\r\n"
         b"accept: application/json\r\nsignalyard-budget-us: 1234\r\n\r\n"
@@ -23,7 +23,7 @@ def test_the_bytes_of_a_look_at_the_metadata():
 
 
 def test_no_name_can_end_a_line_or_leave_its_place_in_the_path():
-    head = infer_head(Target(model="a/../b\r\nx: y", version="7 %d", host="ho st\r\nx: y", port=1))
+    head = infer_head("a/../b\r\nx: y", "7 %d", Endpoint("ho st\r\nx: y", 1))
     assert head.count(b"\r\n") == 5
     assert head.startswith(b"POST /v2/models/a%2F..%2Fb%0D%0Ax%3A%20y/versions/7%20%25d/infer HTTP/1.1\r\n")
 

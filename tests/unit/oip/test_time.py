@@ -7,8 +7,8 @@ import pytest
 from signalyard.problems import ModelError, Problem
 from signalyard.profile import decode_response
 from signalyard.wire import BUDGET_HEADER
-from signalyard_router.adapters.oip import upstream
-from signalyard_router.rules.route import Target
+from signalyard_router.adapters.oip import peer
+from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.testing.model_server import Behaviour
 
 
@@ -78,7 +78,7 @@ def test_the_header_says_what_remains_at_sending(play):
 
 def test_a_refused_connection_is_known_at_once(play):
     async def scenario(stage):
-        nowhere = Target(model="rb-trend", version="7", host="models", port=1)
+        nowhere = Target("rb-trend", "7", (Endpoint("models", 1),))
         started = stage.now
         with pytest.raises(ModelError) as caught:
             await stage.score(target=nowhere)
@@ -113,7 +113,7 @@ def test_an_answer_read_too_late_is_no_answer(play, monkeypatch):
             asyncio.get_running_loop().now += 0.2
             return decode_response(*args, **kwargs)
 
-        monkeypatch.setattr(upstream, "decode_response", slow)
+        monkeypatch.setattr(peer, "decode_response", slow)
         await expired(stage, 0.1)
         monkeypatch.undo()
         assert (await stage.score(0.75)).score == [0.75]

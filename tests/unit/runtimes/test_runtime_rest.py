@@ -49,6 +49,13 @@ def test_an_answer_can_be_read_by_the_other_half(rest: Any, ask: Any) -> None:
     assert card.calibrated
 
 
+def test_which_version_is_there_can_be_asked_without_naming_one(rest: Any, ask: Any) -> None:
+    # the router does, while pods roll
+    assert ask(rest.app, "GET", "/v2/models/rb-trend/versions/8").status == 404
+    card = profile.decode_metadata(ask(rest.app, "GET", "/v2/models/rb-trend").body, model="rb-trend")
+    assert card.version == "7"
+
+
 def test_an_uncalibrated_model_has_no_confidence(rest: Any, ask: Any) -> None:
     answer = ask(rest.app, "POST", "/v2/models/rb-base/infer", body(3500.0, None, 3500.0, 0.0))
     assert [tensor["name"] for tensor in answer.json["outputs"]] == ["score", "row_error"]

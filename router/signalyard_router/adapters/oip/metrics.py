@@ -5,8 +5,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from signalyard.problems import Problem
-from signalyard_router.adapters.oip.request import endpoint_of
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.breaker import Breaker, BreakerState
 
 OK = "ok"
 RESULTS: tuple[str, ...] = (
@@ -26,7 +25,8 @@ RESULTS: tuple[str, ...] = (
 
 # edges where budgets and objectives lie; a lone row in a warm server takes well under a millisecond
 _BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
-_TARGET = ("model", "version", "endpoint")
+_TRACK = ("model", "version")
+_PEER = (*_TRACK, "endpoint")
 
 
 class Occupied(Protocol):
@@ -42,17 +42,24 @@ class Occupied(Protocol):
         """How many connections are in use or being opened."""
         ...
 
+    in_flight: int
+    """How many scoring calls are under way."""
 
-class TargetMetrics:
-    """The metrics of one target, their children resolved once: looking one up costs four times its increment."""
 
-    __slots__ = ("_calls", "_probes", "_seconds")
+class PeerMetrics:
+    """The metrics of one version at one endpoint, their children resolved once: looking one up costs four times its increment."""
 
-    def __init__(self, calls: Counter, seconds: Histogram, probes: Counter, target: Target) -> None:
-        labels = (target.model, target.version, endpoint_of(target))
-        self._calls = {result: calls.labels(*labels, result) for result in RESULTS}
-        self._probes = {result: probes.labels(*labels, result) for result in RESULTS}
-        self._seconds = seconds.labels(*labels)
+    __slots__ = ("_calls", "_probes", "_seconds", "digest_changes", "hedges_lost", "hedges_won", "opened", "retries")
+
+    def __init__(self, all_of_them: "OipMetrics", labels: tuple[str, str, str]) -> None:
+        self._calls = {result: all_of_them.calls.labels(*labels, result) for result in RESULTS}
+        self._probes = {result: all_of_them.probes.labels(*labels, result) for result in RESULTS}
+        self._seconds = all_of_them.seconds.labels(*labels)
+        self.digest_changes = all_of_them.digest_changes.labels(*labels)
+        self.retries = all_of_them.retries.labels(*labels)
+        self.hedges_won = all_of_them.hedges.labels(*labels, "won")
+        self.hedges_lost = all_of_them.hedges.labels(*labels, "lost")
+        self.opened = all_of_them.opened.labels(*labels)
 
     def called(self, result: str, nanoseconds: int) -> None:
         """A call ended after ``nanoseconds``."""
@@ -66,44 +73,67 @@ class TargetMetrics:
 
 
 class OipMetrics:
-    """The metrics of all targets on one registry."""
+    """The metrics of all endpoints on one registry. The label ``version`` is the one that the document pins."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._calls = Counter(
-            "signalyard_upstream_requests",
+        def counter(name: str, text: str, labels: tuple[str, ...] = _PEER) -> Counter:
+            return Counter(f"signalyard_upstream_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+            return Gauge(f"signalyard_upstream_{name}", text, labels, registry=registry)
+
+        self.calls = counter(
+            "requests",
             "Calls to model servers by result: ok, or the code of the problem. A call that its caller cancelled is not counted.",
-            (*_TARGET, "result"),
-            registry=registry,
+            (*_PEER, "result"),
         )
-        self._seconds = Histogram(
+        self.seconds = Histogram(
             "signalyard_upstream_seconds",
             "Time of the calls that a model server was reached for, failed and timed-out ones included.",
-            _TARGET,
+            _PEER,
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._connections = Gauge(
-            "signalyard_upstream_connections",
+        self.probes = counter(
+            "probes", "Looks at a model's metadata by result: ok, or the code of the problem.", (*_PEER, "result")
+        )
+        self.digest_changes = counter(
+            "digest_changes", "Times that an endpoint was seen with another digest under the same version."
+        )
+        self.retries = counter("retries", "Calls taken to another endpoint because this one did not answer rightly.")
+        self.hedges = counter(
+            "hedges",
+            "Second calls made to this endpoint while another was still silent, by whether its answer came first.",
+            (*_PEER, "result"),
+        )
+        self.opened = counter("breaker_opened", "Times that the endpoint's breaker opened.")
+        self.exhausted = counter(
+            "second_calls_refused", "Retries and hedges that the track's retry budget refused.", _TRACK
+        )
+        self.cutovers = counter("cutovers", "Times that a track moved from one digest to another.", _TRACK)
+        self._breaker = gauge(
+            "breaker", "1 for the state that the endpoint's breaker is in: closed, open, half_open.", (*_PEER, "state")
+        )
+        self._connections = gauge(
+            "connections",
             "Connections to model servers: idle, or busy (in use or being opened).",
             ("endpoint", "state"),
-            registry=registry,
         )
-        self._probes = Counter(
-            "signalyard_upstream_probes",
-            "Looks at a model's metadata by result: ok, or the code of the problem.",
-            (*_TARGET, "result"),
-            registry=registry,
-        )
-        self._targets: dict[Target, TargetMetrics] = {}
+        self._in_flight = gauge("in_flight", "Scoring calls under way to an endpoint.", ("endpoint",))
 
-    def of(self, target: Target) -> TargetMetrics:
-        """The metrics of a target; from the first call on they are there, at zero."""
-        metrics = self._targets.get(target)
-        if metrics is None:
-            metrics = self._targets[target] = TargetMetrics(self._calls, self._seconds, self._probes, target)
-        return metrics
+    def of(self, model: str, version: str, endpoint: str, breaker: Breaker) -> PeerMetrics:
+        """The metrics of a version at an endpoint, all there at zero; the breaker's state is read off it when asked for."""
+        labels = (model, version, endpoint)
+
+        def watch(state: BreakerState) -> None:
+            self._breaker.labels(*labels, state).set_function(lambda: float(breaker.state is state))
+
+        for state in BreakerState:
+            watch(state)
+        return PeerMetrics(self, labels)
 
     def watch_pool(self, endpoint: str, pool: Occupied) -> None:
         """Read the endpoint's gauges off its pool, when they are asked for."""
         self._connections.labels(endpoint, "idle").set_function(lambda: pool.idle)
         self._connections.labels(endpoint, "busy").set_function(lambda: pool.busy)
+        self._in_flight.labels(endpoint).set_function(lambda: pool.in_flight)

@@ -39,6 +39,8 @@ class Pool:
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._retired = False
         self._closed = False
+        self.in_flight = 0
+        """How many scoring calls are under way, those that wait for a connection included; who calls counts them."""
 
     @property
     def idle(self) -> int:

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 
 from signalyard_router.adapters.oip.metrics import OipMetrics
 from signalyard_router.adapters.oip.pool import Pool
-from signalyard_router.adapters.oip.request import endpoint_of
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.ports import World
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.route import Endpoint
 
 
 class Pools:
@@ -17,22 +16,21 @@ class Pools:
         self._world = world
         self._settings = settings
         self._metrics = metrics
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[Endpoint, Pool] = {}
 
-    def of(self, target: Target) -> Pool:
-        """The pool of the target's endpoint."""
-        key = (target.host, target.port)
-        pool = self._pools.get(key)
+    def of(self, endpoint: Endpoint) -> Pool:
+        """The endpoint's pool."""
+        pool = self._pools.get(endpoint)
         if pool is None:
-            pool = self._pools[key] = Pool(self._world, self._settings, target.host, target.port)
-            self._metrics.watch_pool(endpoint_of(target), pool)
+            pool = self._pools[endpoint] = Pool(self._world, self._settings, endpoint.host, endpoint.port)
+            self._metrics.watch_pool(str(endpoint), pool)
         return pool
 
-    def keep(self, targets: Iterable[Target]) -> None:
-        """Keep idle connections to the endpoints of ``targets``, and to no others."""
-        wanted = {(target.host, target.port) for target in targets}
-        for key, pool in self._pools.items():
-            if key in wanted:
+    def keep(self, endpoints: Iterable[Endpoint]) -> None:
+        """Keep idle connections to these endpoints, and to no others."""
+        wanted = set(endpoints)
+        for endpoint, pool in self._pools.items():
+            if endpoint in wanted:
                 pool.revive()
             else:
                 pool.retire()

@@ -1,4 +1,4 @@
-"""What is known of the models: their cards, learnt from the endpoints that serve them."""
+"""Learning what the endpoints serve: looks at their models' metadata."""
 
 import asyncio
 import json
@@ -7,30 +7,37 @@ from collections.abc import Iterable
 
 from signalyard.problems import ModelError
 from signalyard.profile import ModelCard, decode_metadata
-from signalyard_router.adapters.oip.errors import WireError, problem_of
-from signalyard_router.adapters.oip.metrics import OK, OipMetrics
-from signalyard_router.adapters.oip.pools import Pools
-from signalyard_router.adapters.oip.request import endpoint_of, metadata_request
+from signalyard_router.adapters.oip.errors import ConnectError, StatusError, WireError, problem_of
+from signalyard_router.adapters.oip.metrics import OK
+from signalyard_router.adapters.oip.peer import Peer
+from signalyard_router.adapters.oip.request import metadata_request
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.ports import World
-from signalyard_router.rules.route import Target
 
 _log = logging.getLogger("signalyard.router.oip")
 
 
+_GOLDEN = 0.6180339887498949
+"""The golden ratio's fractional part: multiples of it spread any number of looks over the interval, with no randomness."""
+
+
 class _Watch:
-    """The looks at one target: at most one runs, or else one is due."""
+    """The looks at one peer: at most one runs, or else one is due."""
 
-    __slots__ = ("due", "ended", "head", "problem", "target", "task", "timer")
+    __slots__ = ("due", "ended", "heads", "peer", "phase", "task", "timer")
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.head = metadata_request(target)
+    def __init__(self, peer: Peer, phase: float) -> None:
+        key = peer.key
+        self.peer = peer
+        self.heads = (
+            metadata_request(key.model, key.version, key.endpoint),
+            metadata_request(key.model, None, key.endpoint),
+        )
+        self.phase = phase
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.due = 0.0
         self.ended = 0
-        self.problem: str | None = None
 
     def stop(self) -> None:
         if self.timer is not None:
@@ -40,53 +47,45 @@ class _Watch:
 
 
 class Prober:
-    """Asks each target for its model's metadata: at once, then until it is known, then from time to time.
+    """Asks each peer for the metadata of its version: at once, then until it is known, then from time to time.
 
-    A card outlives failed looks and even its target, since requests that hold an older routing table still ask for it: the
-    schema of a version does not change. It is replaced when the endpoint answers with another one.
+    Where the endpoint has not got the version, it is asked which one it has: while pods roll, that is what a track may go on
+    with. The first looks are all made at once, later ones are spread over the interval.
     """
 
-    def __init__(self, world: World, settings: OipSettings, pools: Pools, metrics: OipMetrics) -> None:
+    def __init__(self, world: World, settings: OipSettings) -> None:
         self._now = world.clock.monotonic
-        self._pools = pools
-        self._metrics = metrics
         self._probe_ns = int(settings.probe_seconds * 1e9)
         self._retry = settings.probe_retry_seconds
         self._refresh = settings.probe_refresh_seconds
-        self._cards: dict[Target, ModelCard] = {}
-        self._watches: dict[Target, _Watch] = {}
-        self._untried: set[Target] = set()
+        self._watches: dict[Peer, _Watch] = {}
+        self._untried: set[Peer] = set()
+        self._begun = 0
         self.first_round = asyncio.Event()
 
-    def card(self, target: Target) -> ModelCard | None:
-        """The card of the target's version, or None while it has not been learnt."""
-        return self._cards.get(target)
-
-    def start(self, targets: Iterable[Target]) -> None:
-        """Look at all targets now; ``first_round`` is set when each was tried once."""
-        wanted = list(targets)
+    def start(self, peers: Iterable[Peer]) -> None:
+        """Look at all of them now; ``first_round`` is set when each was tried once."""
+        wanted = list(peers)
         self._untried = set(wanted)
         self.retarget(wanted)
         if not self._untried:
             self.first_round.set()
 
-    def retarget(self, targets: Iterable[Target]) -> None:
-        """Look at these targets from now on; at those that are new, at once."""
-        wanted = dict.fromkeys(targets)
-        for target in [target for target in self._watches if target not in wanted]:
-            self._watches.pop(target).stop()
-            self._tried(target)
-        for target in wanted:
-            if target not in self._watches:
-                watch = self._watches[target] = _Watch(target)
+    def retarget(self, peers: Iterable[Peer]) -> None:
+        """Look at these from now on; at those that are new, at once."""
+        wanted = dict.fromkeys(peers)
+        for peer in [peer for peer in self._watches if peer not in wanted]:
+            self._watches.pop(peer).stop()
+            self._tried(peer)
+        for peer in wanted:
+            if peer not in self._watches:
+                watch = self._watches[peer] = _Watch(peer, 1.0 - self._begun * _GOLDEN % 1.0)
+                self._begun += 1
                 self._begin(watch)
 
-    def answered(self, target: Target, digest: str) -> None:
-        """A scoring call was answered under ``digest``; where the card says another, look again soon."""
-        card = self._cards.get(target)
-        if card is None or card.digest == digest:
-            return
-        watch = self._watches.get(target)
+    def soon(self, peer: Peer) -> None:
+        """Something happened that a look would explain; the least pause between two looks is kept."""
+        watch = self._watches.get(peer)
         if watch is not None and watch.task is None:
             rested = (self._now() - watch.ended) / 1e9
             self._schedule(watch, max(0.0, self._retry - rested))
@@ -114,61 +113,69 @@ class Prober:
         watch.task = asyncio.get_running_loop().create_task(self._probe(watch))
 
     async def _probe(self, watch: _Watch) -> None:
-        target = watch.target
-
-        def read(body: bytes) -> ModelCard:
-            return decode_metadata(body, model=target.model, version=target.version)
-
+        peer = watch.peer
         try:
-            until = self._now() + self._probe_ns
-            card = await self._pools.of(target).call(watch.head, b"", until, read)
+            card = await self._look(watch, self._now() + self._probe_ns)
         except WireError as exc:
-            self._failed(watch, problem_of(exc))
+            self._failed(watch, problem_of(exc), refused=isinstance(exc, ConnectError))
         except ModelError as exc:
-            self._failed(watch, exc)
+            self._failed(watch, exc, refused=False)
         else:
             self._learnt(watch, card)
         finally:
             watch.task = None
             watch.ended = self._now()
-            if self._watches.get(target) is watch:  # else it was stopped
-                self._schedule(watch, self._refresh if target in self._cards else self._retry)
-                self._tried(target)
+            if self._watches.get(peer) is watch:  # else it was stopped
+                pause = self._refresh if peer.problem is None else self._retry
+                self._schedule(watch, pause * watch.phase)
+                watch.phase = 1.0
+                self._tried(peer)
+
+    async def _look(self, watch: _Watch, until: int) -> ModelCard:
+        peer = watch.peer
+        model, version = peer.key.model, peer.key.version
+        pinned, any_version = watch.heads
+        try:
+            return await peer.pool.call(
+                pinned, b"", until, lambda body: decode_metadata(body, model=model, version=version)
+            )
+        except StatusError as exc:
+            if exc.status != 404:
+                raise
+        return await peer.pool.call(any_version, b"", until, lambda body: decode_metadata(body, model=model))
 
     def _learnt(self, watch: _Watch, card: ModelCard) -> None:
-        target = watch.target
-        self._metrics.of(target).probed(OK)
-        before = self._cards.get(target)
-        self._cards[target] = card
-        if before != card or watch.problem is not None:
-            event = "model_known" if before is None or before == card else "model_changed"
+        peer = watch.peer
+        peer.metrics.probed(OK)
+        if peer.card is None or peer.problem is not None:
             _log.info(
-                "event=%s %s digest=%s calibrated=%s features=%d",
-                event,
-                _place(target),
+                "event=model_known %s serves=%s digest=%s calibrated=%s features=%d",
+                _place(peer),
+                card.version,
                 card.digest,
                 "true" if card.calibrated else "false",
                 len(card.schema.features),
             )
-        watch.problem = None
+        peer.learnt(card)
 
-    def _failed(self, watch: _Watch, problem: ModelError) -> None:
-        target = watch.target
-        self._metrics.of(target).probed(problem.problem)
-        if watch.problem != problem.problem:
-            watch.problem = problem.problem
-            known = "true" if target in self._cards else "false"
+    def _failed(self, watch: _Watch, problem: ModelError, *, refused: bool) -> None:
+        peer = watch.peer
+        peer.metrics.probed(problem.problem)
+        if peer.problem != problem.problem:
+            known = "true" if peer.card is not None else "false"
             detail = json.dumps(problem.detail)
             _log.warning(
-                "event=probe_failed %s problem=%s known=%s detail=%s", _place(target), problem.problem, known, detail
+                "event=probe_failed %s problem=%s known=%s detail=%s", _place(peer), problem.problem, known, detail
             )
+        peer.missed(problem.problem, refused=refused)
 
-    def _tried(self, target: Target) -> None:
-        if target in self._untried:
-            self._untried.remove(target)
+    def _tried(self, peer: Peer) -> None:
+        peer.asked.set()
+        if peer in self._untried:
+            self._untried.remove(peer)
             if not self._untried:
                 self.first_round.set()
 
 
-def _place(target: Target) -> str:
-    return f"model={target.model} version={target.version} endpoint={endpoint_of(target)}"
+def _place(peer: Peer) -> str:
+    return f"model={peer.key.model} version={peer.key.version} endpoint={peer.name}"

@@ -1,22 +1,16 @@
-"""Requests to a model server as bytes, prepared as far as a target determines them."""
+"""Requests to a model server as bytes, prepared as far as a model, its version and an endpoint determine them."""
 
 from urllib.parse import quote
 
 from signalyard.wire import BUDGET_HEADER
-from signalyard_router.rules.route import Target
+from signalyard_router.rules.route import Endpoint
 
 _BUDGET = f"{BUDGET_HEADER}: ".encode()
 
 
-def endpoint_of(target: Target) -> str:
-    """The target's endpoint as ``host:port``, an IPv6 address in brackets."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    return f"{host}:{target.port}"
-
-
-def infer_head(target: Target) -> bytes:
-    """The head of every inference request to ``target``, as far as the length of the body."""
-    lines = _lines("POST", target, "/infer")
+def infer_head(model: str, version: str, endpoint: Endpoint) -> bytes:
+    """The head of every inference request to a version at an endpoint, as far as the length of the body."""
+    lines = _lines("POST", model, version, "/infer", endpoint)
     return f"{lines}content-type: application/json\r\ncontent-length: ".encode()
 
 
@@ -25,9 +19,9 @@ def infer_request(head: bytes, body: bytes) -> bytes:
     return b"%b%d\r\n" % (head, len(body))
 
 
-def metadata_request(target: Target) -> bytes:
-    """A request for the metadata of the target's version, without its budget."""
-    return _lines("GET", target, "").encode()
+def metadata_request(model: str, version: str | None, endpoint: Endpoint) -> bytes:
+    """A request for the metadata of a version, or of whichever the server would use, without its budget."""
+    return _lines("GET", model, version, "", endpoint).encode()
 
 
 def at_budget(head: bytes, microseconds: int, body: bytes) -> bytes:
@@ -35,8 +29,10 @@ def at_budget(head: bytes, microseconds: int, body: bytes) -> bytes:
     return b"%b%b%d\r\n\r\n%b" % (head, _BUDGET, microseconds, body)
 
 
-def _lines(method: str, target: Target, verb: str) -> str:
+def _lines(method: str, model: str, version: str | None, verb: str, endpoint: Endpoint) -> str:
     # quoted, so that no name in a document can end a line of the request
-    path = f"/v2/models/{quote(target.model, safe='')}/versions/{quote(target.version, safe='')}{verb}"
-    host = quote(endpoint_of(target), safe=":[]")
-    return f"{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: application/json\r\n"
+    path = f"/v2/models/{quote(model, safe='')}"
+    if version is not None:
+        path += f"/versions/{quote(version, safe='')}"
+    host = quote(str(endpoint), safe=":[]")
+    return f"{method} {path}{verb} HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: application/json\r\n"

@@ -1,111 +1,117 @@
 """The model servers, as the router's flow sees them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from itertools import count
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from signalyard.problems import ModelError
-from signalyard.profile import ModelCard, ScoredRows, decode_response, encode_request
-from signalyard_router.adapters.oip.errors import WireError, problem_of
-from signalyard_router.adapters.oip.metrics import OK, OipMetrics
+from signalyard.profile import ModelCard, encode_request
+from signalyard_router.adapters.oip.group import Group
+from signalyard_router.adapters.oip.metrics import OipMetrics
+from signalyard_router.adapters.oip.peer import Peer, PeerKey, Request
 from signalyard_router.adapters.oip.pools import Pools
 from signalyard_router.adapters.oip.prober import Prober
-from signalyard_router.adapters.oip.request import infer_head, infer_request
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import World
+from signalyard_router.ports import EndpointStatus, Scored, World
 from signalyard_router.rules.route import Target
-
-
-class _Line:
-    """What every call to a target needs, worked out once."""
-
-    __slots__ = ("head", "metrics", "pool")
-
-    def __init__(self, target: Target, pools: Pools, metrics: OipMetrics) -> None:
-        self.head = infer_head(target)
-        self.pool = pools.of(target)
-        self.metrics = metrics.of(target)
 
 
 class OipUpstream:
     """Implements :class:`signalyard_router.ports.Upstream` by the inference profile over HTTP/1.1.
 
     It may be called for any target at any time; :meth:`start` and :meth:`retarget` say whose cards to learn and to whom to
-    keep connections. ``first_round`` is set once each target given to ``start`` was asked for its metadata, successfully or
-    not.
+    keep connections. ``first_round`` is set once each endpoint of the targets given to ``start`` was asked for its metadata,
+    successfully or not.
+
+    Connections belong to an endpoint, breakers and looks to a version at an endpoint (a peer), the digest in use and the retry
+    budget to a target (a group). All of them outlive routing tables.
     """
 
     def __init__(self, world: World, settings: OipSettings, registry: CollectorRegistry) -> None:
-        self._now = world.clock.monotonic
+        self._clock = world.clock
+        self._settings = settings
         self._metrics = OipMetrics(registry)
         self._pools = Pools(world, settings, self._metrics)
-        self._prober = Prober(world, settings, self._pools, self._metrics)
-        self._lines: dict[Target, _Line] = {}
+        self._prober = Prober(world, settings)
+        self._peers: dict[PeerKey, Peer] = {}
+        self._groups: dict[Target, Group] = {}
+        self._members: dict[Peer, list[Group]] = {}
         self._prefix = world.random_bytes(6).hex()
         self._numbers = count(1)
 
     @property
     def first_round(self) -> asyncio.Event:
-        """Set when every target given to :meth:`start` was tried once."""
+        """Set when every endpoint of the targets given to :meth:`start` was tried once."""
         return self._prober.first_round
 
     def card(self, target: Target) -> ModelCard | None:
-        """What is known of the target's version, or None while it has not been learnt."""
-        return self._prober.card(target)
+        """What the target's endpoints serve now; see the port."""
+        group = self._groups.get(target)
+        return None if group is None else group.card
 
-    async def score(
-        self, target: Target, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int
-    ) -> ScoredRows:
-        """Score ``rows`` [n, len(columns)] by ``until``, monotonic nanoseconds. Raises ModelError; see the port."""
-        started = self._now()
-        line = self._lines.get(target) or self._line(target)
+    def score(
+        self, target: Target, card: ModelCard, rows: Sequence[Sequence[float | None]], until: int
+    ) -> Coroutine[Any, Any, Scored]:
+        """Score ``rows`` [n, features of the card] by ``until``, monotonic nanoseconds. Raises CallFailed; see the port."""
+        group = self._groups.get(target) or self._group(target)
         request_id = f"{self._prefix}-{next(self._numbers)}"
-        body = encode_request(request_id, columns, rows)
+        body = encode_request(request_id, group.columns(card), rows)
+        return group.score(Request(request_id, body, card, len(rows), until))
 
-        def read(answer: bytes) -> ScoredRows:
-            return decode_response(
-                answer, request_id=request_id, model=target.model, version=target.version, rows=len(rows)
-            )
+    def chunk(self, target: Target, budget: int) -> int:
+        """How many rows one call should carry at most; see the port."""
+        return self._group(target).chunk(budget)
 
-        try:
-            scored = await line.pool.call(infer_request(line.head, body), body, until, read)
-        except WireError as exc:
-            failure = problem_of(exc)
-            line.metrics.called(failure.problem, self._now() - started)
-            raise failure from exc
-        except ModelError as exc:
-            line.metrics.called(exc.problem, self._now() - started)
-            raise
-        line.metrics.called(OK, self._now() - started)
-        self._prober.answered(target, scored.digest)
-        return scored
+    def endpoints(self, target: Target) -> list[EndpointStatus]:
+        """The target's endpoints as they stand."""
+        return [peer.status() for peer in self._group(target).peers]
 
     async def start(self, targets: Iterable[Target]) -> None:
         """Begin to learn the targets' cards. Returns at once; await ``first_round`` to know how it went."""
-        wanted = self._prepare(targets)
-        self._prober.start(wanted)
+        self._prober.start(self._prepare(targets))
 
     def retarget(self, targets: Iterable[Target]) -> None:
         """These are the targets from now on; whoever still calls another one is served."""
-        wanted = self._prepare(targets)
-        self._prober.retarget(wanted)
+        self._prober.retarget(self._prepare(targets))
+
+    async def asked(self, targets: Iterable[Target]) -> None:
+        """Return once each endpoint of these targets was asked; for a new table, before it takes the old one's place."""
+        for target in targets:
+            for peer in self._group(target).peers:
+                await peer.asked.wait()
 
     async def close(self) -> None:
         """Stop probing and close every connection; calls in flight fail with model_unreachable."""
         await self._prober.close()
         self._pools.close()
 
-    def _prepare(self, targets: Iterable[Target]) -> list[Target]:
-        wanted = list(dict.fromkeys(targets))
-        for target in wanted:
-            self._line(target)
-        self._pools.keep(wanted)
-        return wanted
+    def _prepare(self, targets: Iterable[Target]) -> list[Peer]:
+        peers = list(dict.fromkeys(peer for target in targets for peer in self._group(target).peers))
+        self._pools.keep(peer.key.endpoint for peer in peers)
+        return peers
 
-    def _line(self, target: Target) -> _Line:
-        line = self._lines.get(target)
-        if line is None:
-            line = self._lines[target] = _Line(target, self._pools, self._metrics)
-        return line
+    def _group(self, target: Target) -> Group:
+        group = self._groups.get(target)
+        if group is None:
+            peers = [self._peer(PeerKey(target.model, target.version, endpoint)) for endpoint in target.endpoints]
+            # What they serve under an older table goes on: one more endpoint in a document changes no model.
+            older = (group for peer in peers for group in reversed(self._members.get(peer, [])))
+            in_use = next((group.in_use for group in older if group.in_use is not None), None)
+            group = self._groups[target] = Group(target, peers, in_use, self._clock, self._settings, self._metrics)
+            for peer in peers:
+                self._members.setdefault(peer, []).append(group)
+        return group
+
+    def _peer(self, key: PeerKey) -> Peer:
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = Peer(key, self._clock, self._settings, self._pools, self._metrics, self._changed)
+        return peer
+
+    def _changed(self, peer: Peer, look: bool) -> None:
+        for group in self._members.get(peer, ()):
+            group.review()
+        if look:
+            self._prober.soon(peer)
