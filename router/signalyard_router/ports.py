@@ -4,7 +4,7 @@ Whoever implements one of these owes what its docstring promises; `testing` has 
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -270,6 +270,26 @@ class Disk(Protocol):
         """A whole file."""
         ...
 
+    def size(self, path: str) -> int:
+        """How many bytes a file has."""
+        ...
+
+    def read_range(self, path: str, offset: int, count: int) -> bytes:
+        """At most ``count`` bytes from ``offset`` on; fewer where the file ends."""
+        ...
+
+    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
+        """Write a file whole, or leave what was there: on the medium before it returns, off the event loop."""
+        ...
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, off the event loop."""
+        ...
+
+    def packed(self, path: str) -> AsyncIterator[bytes]:
+        """A file compressed by gzip, piece by piece, off the event loop; the same file gives the same bytes."""
+        ...
+
     def append(self, path: str) -> AppendFile:
         """Open a file for appending, and create it where it is missing."""
         ...
@@ -277,6 +297,26 @@ class Disk(Protocol):
     def lock(self, path: str) -> Callable[[], None] | None:
         """Hold a file for this process alone, until the returned release is called or the process dies; None if another
         process holds it."""
+        ...
+
+
+class Archive(Protocol):
+    """Where complete segments are kept: an object store. Names are relative, their parts separated by ``/``.
+
+    Every call may raise OSError: FileNotFoundError for an object that is not there, others for a store that fails; and may
+    take as long as it likes, so that whoever calls bounds it in time.
+    """
+
+    async def names(self) -> list[str]:
+        """The names of all objects, sorted."""
+        ...
+
+    async def put(self, name: str, pieces: AsyncIterator[bytes]) -> None:
+        """Store an object, which is there whole or not at all."""
+        ...
+
+    def get(self, name: str) -> AsyncIterator[bytes]:
+        """An object, piece by piece."""
         ...
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from signalyard_router.ports import AppendFile, Disk
 from signalyard_router.world.real import RealDisk
@@ -14,6 +14,7 @@ class FaultyDisk:
 
     ``room``: bytes that still fit before writes fail with ENOSPC, a part of the last write having been made. ``fail_sync``,
     ``fail_truncate``, ``fail_open``: these calls fail with EIO. ``hang``: syncs never return while it is set.
+    ``fail_upkeep``: writing whole files and removing fail; ``hang_upkeep``: they never return while it is set.
     """
 
     def __init__(self, disk: Disk | None = None) -> None:
@@ -23,6 +24,8 @@ class FaultyDisk:
         self.fail_truncate = False
         self.fail_open = False
         self.hang: asyncio.Event | None = None
+        self.fail_upkeep = False
+        self.hang_upkeep: asyncio.Event | None = None
 
     def make_folder(self, path: str) -> None:
         self._disk.make_folder(path)
@@ -32,6 +35,29 @@ class FaultyDisk:
 
     def read(self, path: str) -> bytes:
         return self._disk.read(path)
+
+    def size(self, path: str) -> int:
+        return self._disk.size(path)
+
+    def read_range(self, path: str, offset: int, count: int) -> bytes:
+        return self._disk.read_range(path, offset, count)
+
+    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
+        await self._upkeep(path)
+        await self._disk.replace(path, pieces)
+
+    async def remove(self, path: str) -> None:
+        await self._upkeep(path)
+        await self._disk.remove(path)
+
+    def packed(self, path: str) -> AsyncIterator[bytes]:
+        return self._disk.packed(path)
+
+    async def _upkeep(self, path: str) -> None:
+        if self.hang_upkeep is not None:
+            await self.hang_upkeep.wait()
+        if self.fail_upkeep:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
     def append(self, path: str) -> AppendFile:
         if self.fail_open:

@@ -5,7 +5,8 @@ import fcntl
 import os
 import ssl
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,11 +81,17 @@ class RealAppendFile:
         os.close(self._fd)
 
 
+_PIECE = 256 * 1024
+"""Bytes that are read and compressed at once: some 5 ms of a thread that does not hold the interpreter meanwhile."""
+
+
 class RealDisk:
-    """The file system; syncs run on one thread of their own, in order."""
+    """The file system; syncs run on one thread of their own, in order, and what can wait on another."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signalyard-disk")
+        # apart, so that no commit waits behind a checkpoint or a segment that is being compressed
+        self._upkeep = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signalyard-upkeep")
 
     def make_folder(self, path: str) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -95,16 +102,36 @@ class RealDisk:
     def read(self, path: str) -> bytes:
         return Path(path).read_bytes()
 
+    def size(self, path: str) -> int:
+        return Path(path).stat().st_size
+
+    def read_range(self, path: str, offset: int, count: int) -> bytes:
+        with Path(path).open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(count)
+
+    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._upkeep, _replace, Path(path), pieces)
+
+    async def remove(self, path: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._upkeep, Path(path).unlink)
+
+    async def packed(self, path: str) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        # gzip, with neither name nor time in its header; half the CPU of the usual level for a tenth more bytes
+        packer = zlib.compressobj(level=1, wbits=31)
+        offset = 0
+        while data := await loop.run_in_executor(self._upkeep, self.read_range, path, offset, _PIECE):
+            offset += len(data)
+            if piece := await loop.run_in_executor(self._upkeep, packer.compress, data):
+                yield piece
+        yield await loop.run_in_executor(self._upkeep, packer.flush)
+
     def append(self, path: str) -> AppendFile:
         created = not Path(path).exists()
         file = RealAppendFile(path, self._pool)
         if created:
-            # a new file's name is on the medium only once its folder is
-            folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync_folder(Path(path).parent)
         return file
 
     def lock(self, path: str) -> Callable[[], None] | None:
@@ -115,6 +142,29 @@ class RealDisk:
             os.close(fd)
             return None
         return lambda: os.close(fd)
+
+
+def _replace(path: Path, pieces: Sequence[bytes]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk it would take the room of records
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """A new file's name is on the medium only once its folder is."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class RealWorld:

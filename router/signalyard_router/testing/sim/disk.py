@@ -4,7 +4,8 @@ import asyncio
 import errno
 import os
 import random
-from collections.abc import Callable
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from signalyard_router.ports import AppendFile
 
@@ -78,6 +79,28 @@ class MountedDisk:
         if file is None:
             raise self._disk.fail(errno.ENOENT, path)
         return bytes(file.data)
+
+    def size(self, path: str) -> int:
+        return len(self.read(path))
+
+    def read_range(self, path: str, offset: int, count: int) -> bytes:
+        return self.read(path)[offset : offset + count]
+
+    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
+        file = _File()
+        await _SimAppendFile(self, self._disk, file).write_and_sync(b"".join(pieces))
+        self.check(path)
+        self._disk._files[path] = file
+
+    async def remove(self, path: str) -> None:
+        await asyncio.sleep(self._disk.sync_seconds or 0.0)
+        self.read(path)
+        self.check(path)
+        del self._disk._files[path]
+
+    async def packed(self, path: str) -> AsyncIterator[bytes]:
+        packer = zlib.compressobj(wbits=31)
+        yield packer.compress(self.read(path)) + packer.flush()
 
     def append(self, path: str) -> AppendFile:
         self.check(path)
