@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Decision, Opinion
+from signalyard_router.journal.checkpoint import Checkpoint, newest
 from signalyard_router.journal.metrics import JournalMetrics
 from signalyard_router.journal.segments import Tail, encode, read, segment_name, segment_number
 from signalyard_router.journal.settings import JournalSettings
@@ -84,8 +85,17 @@ class _Group(msgspec.Struct):
     answers: list[tuple[_Batch, list[Any]]] = []
 
 
+class Rotated(msgspec.Struct, frozen=True):
+    """A segment that is complete: its file, to be closed by whoever gets this, and the state after its last record."""
+
+    file: AppendFile
+    checkpoint: Checkpoint
+
+
 class LocalJournal:
     """Implements `ports.Journal` on a folder that it locks.
+
+    ``on_rotation`` gets every segment that is complete; it must return at once.
 
     Raises RouterError: journal_locked where another process writes there, journal_corrupt where the chain is broken,
     journal_unavailable where the folder cannot be used; CallerError (invalid_setting) where the journal was kept by the other
@@ -103,6 +113,8 @@ class LocalJournal:
         self._now = 0
         self._epoch = 0
         self._clock: str | None = None
+        self.restored = ""
+        self.on_rotation: Callable[[Rotated], None] | None = None
         self._available = True
         self._dirty = False
         self._closed = False
@@ -222,6 +234,17 @@ class LocalJournal:
             loop.call_soon(self._flush)
         return await batch.done
 
+    def rotate_if_due(self) -> None:
+        """Go on in another segment where this one is full or old enough; for a journal to which nothing comes."""
+        # Between a write and its confirmation the state is not that of the file.
+        if not self._closed and self._writing is None and not self._dirty and self._due():
+            self._next_segment()
+
+    @property
+    def segment(self) -> str:
+        """The name of the segment that is being written."""
+        return self._tail.segment
+
     async def close(self) -> None:
         """Write what waits, then give the folder up."""
         self._closed = True
@@ -238,11 +261,15 @@ class LocalJournal:
     def _open(self, software: str) -> AppendFile:
         folder, settings = self._settings.folder, self._settings
         try:
+            checkpoint = newest(self._world.disk, folder)
+            if checkpoint is not None:
+                self._restore(checkpoint)
             for line in read(self._world.disk, folder, self._tail):
                 self._fold(line.record)
+                self._metrics.folded.inc()
             tail = self._tail
-            if not tail.segment:
-                tail.segment = segment_name(1)
+            if not tail.segment or (checkpoint is not None and tail.segment == checkpoint.segment):
+                tail.segment, tail.size = segment_name(segment_number(tail.segment) + 1), 0
             file = self._world.disk.append(f"{folder}/{tail.segment}")
             if tail.torn:
                 file.truncate(tail.size)
@@ -278,6 +305,7 @@ class LocalJournal:
         return file
 
     def _fold(self, record: Record) -> None:
+        """What is changed here, and not in the gate, has its place in `_checkpoint` and `_restore` too."""
         self._now = max(self._now, record.t)
         if isinstance(record, StartRecord):
             self._epoch, self._clock = record.epoch, record.clock
@@ -298,6 +326,25 @@ class LocalJournal:
             case StartRecord():
                 return None
 
+    def _checkpoint(self) -> Checkpoint:
+        tail = self._tail
+        return Checkpoint(
+            segment=tail.segment,
+            seq=tail.seq,
+            digest=tail.digest,
+            t=tail.t,
+            epoch=self._epoch,
+            clock=self._settings.clock,
+            state=self._gate.snapshot(),
+        )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self._tail = Tail(checkpoint.segment, seq=checkpoint.seq, digest=checkpoint.digest, t=checkpoint.t)
+        self._now, self._epoch, self._clock = checkpoint.t, checkpoint.epoch, checkpoint.clock
+        self._gate = Gate.restore(checkpoint.state, self._settings.remember)
+        self.restored = checkpoint.segment
+        _log.info("event=checkpoint_restored segment=%s seq=%d", checkpoint.segment, checkpoint.seq)
+
     def _write_now(self, record: Record) -> None:
         """Append one record at once, off the path of decisions."""
         line, digest = encode(record, self._tail.digest)
@@ -306,7 +353,7 @@ class LocalJournal:
         except OSError as exc:
             self._cut(reopen=False)
             raise _unavailable(self._settings.folder, exc) from exc
-        self._advance(1, len(line), digest)
+        self._advance(1, len(line), digest, record.t)
 
     # The group commit ------------------------------------------------------------------------------------------------
 
@@ -438,7 +485,7 @@ class LocalJournal:
 
     def _confirm(self, group: _Group) -> None:
         if group.lines:
-            self._advance(len(group.lines), sum(map(len, group.lines)), group.digest)
+            self._advance(len(group.lines), sum(map(len, group.lines)), group.digest, group.records[-1].t)
             self._metrics.committed.inc()
             if self._observers:
                 decisions = [record for record in group.records if isinstance(record, DecisionRecord)]
@@ -450,8 +497,14 @@ class LocalJournal:
             self._metrics.seconds.observe((monotonic - batch.arrived) / SECOND)
             if not batch.done.done():
                 batch.done.set_result(answers)
-        if self._tail.size >= self._settings.segment_bytes:
+        if self._due():
             self._next_segment()
+
+    def _due(self) -> bool:
+        began, age = self._tail.began, self._settings.segment_age
+        return self._tail.size >= self._settings.segment_bytes or (
+            age is not None and began > 0 and self.now - began >= age
+        )
 
     def _fail(self, group: _Group, cause: OSError, *, reopen: bool) -> None:
         if not group.lines:
@@ -490,13 +543,18 @@ class LocalJournal:
             # A full segment still takes records, and rotation is tried again after the next commit.
             _log.error("event=rotation_failed segment=%s error=%s", name, exc)
             return False
-        self._file.close()
+        if self.on_rotation is not None and self._tail.size:
+            self.on_rotation(Rotated(self._file, self._checkpoint()))
+        else:
+            self._file.close()
         self._file = file
-        self._tail.segment, self._tail.size = name, 0
+        self._tail.segment, self._tail.size, self._tail.began = name, 0, 0
         return True
 
-    def _advance(self, records: int, size: int, digest: str) -> None:
+    def _advance(self, records: int, size: int, digest: str, t: int) -> None:
         self._tail.seq += records
+        self._tail.t = t
+        self._tail.began = self._tail.began or t  # on event time the first record may have none
         self._tail.size += size
         self._tail.digest = digest
         self._metrics.records.inc(records)

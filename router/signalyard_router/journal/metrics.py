@@ -25,4 +25,46 @@ class JournalMetrics:
         self.cut = Counter(
             "signalyard_journal_cut_bytes_total", "Bytes of a torn last line, cut at the start", registry=registry
         )
+        self.folded = Counter(
+            "signalyard_journal_folded_records_total",
+            "Records read at the start, after the checkpoint",
+            registry=registry,
+        )
         self.sequence = Gauge("signalyard_journal_sequence", "The number of the newest record", registry=registry)
+
+
+class UpkeepMetrics:
+    """What is done with segments that are complete."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        checkpoints = Counter(
+            "signalyard_journal_checkpoints_total", "Checkpoints, by result", ["result"], registry=registry
+        )
+        self.written = checkpoints.labels("ok")
+        self.unwritten = checkpoints.labels("failed")
+        self.segments = Gauge("signalyard_journal_segments", "Complete segments in the folder", registry=registry)
+        self.dropped = Counter(
+            "signalyard_journal_dropped_segments_total", "Segments that retention removed", registry=registry
+        )
+        self.dropped_bytes = Counter(
+            "signalyard_journal_dropped_bytes_total", "Bytes of segments that retention removed", registry=registry
+        )
+
+
+class ArchiveMetrics:
+    """What the archive has, and what it lacks."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.archived = Counter(
+            "signalyard_archive_segments_total",
+            "Segments that were found or put whole into the archive",
+            registry=registry,
+        )
+        self.bytes = Counter("signalyard_archive_bytes_total", "Bytes uploaded, compressed", registry=registry)
+        self.failed = Counter("signalyard_archive_failures_total", "Attempts that failed", registry=registry)
+        self.waiting = Gauge("signalyard_archive_waiting_segments", "Complete segments not archived", registry=registry)
+        self.age = Gauge(
+            "signalyard_archive_oldest_waiting_seconds",
+            "Journal time since the newest record of the oldest complete segment that is not archived; 0 without one",
+            registry=registry,
+        )

@@ -21,5 +21,34 @@ class JournalSettings:
     segment_bytes: int = 256 * 1024 * 1024
     """A segment that has grown to this size is followed by a new one."""
 
+    segment_age: int | None = 3_600 * 1_000_000_000
+    """Nanoseconds of the journal's time after its first record at which a segment is followed by a new one; None: never. It
+    bounds how far an archive lags behind."""
+
+    keep_bytes: int | None = None
+    """The oldest segments are dropped while all of them together are larger; None: not for their size. Never dropped are those
+    that the last two checkpoints need, and, where there is an archive, those that are not in it."""
+
+    keep_age: int | None = None
+    """Nanoseconds of the journal's time; a segment whose newest record is older is dropped, within the same bounds; None: not for
+    its age."""
+
     remember: int = 65_536
     """How many decisions are kept in memory for callers that send the same proposal again; about 2 kB each."""
+
+
+@dataclass(frozen=True)
+class UpkeepSettings:
+    """What is done with complete segments, and when."""
+
+    look_seconds: float = 10.0
+    """How often, in seconds, the age of segments is looked at while nothing is committed."""
+
+    archive_seconds: float = 600.0
+    """How long, in seconds, archiving one segment may take, reading it back included, before it is tried again."""
+
+    first_pause_seconds: float = 1.0
+    """The pause, in seconds, after a failed attempt; it doubles with each that follows."""
+
+    longest_pause_seconds: float = 60.0
+    """The longest such pause, in seconds."""

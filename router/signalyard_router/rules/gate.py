@@ -5,7 +5,7 @@ journal from its first line gives the state back; `revert` takes the newest reco
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -50,6 +50,25 @@ class Instrument(msgspec.Struct, frozen=True):
     opinion: Opinion | None = None
     flips: tuple[int, ...] = ()
     latched: bool = False
+
+
+class GateState(msgspec.Struct, frozen=True):
+    """All that a gate knows, in a form that can be written down; `Gate.restore` is the way back.
+
+    The members of the sequences never change, so a state may be written piece by piece while its gate goes on. ``keys`` are those
+    of ``instruments``, one each; ``signals`` and ``flats`` hold ascending times a route, ``recent`` the remembered decisions, oldest
+    first.
+    """
+
+    keys: Sequence[Key] = ()
+    instruments: Sequence[Instrument] = ()
+    routes: Sequence[RouteRecord] = ()
+    levers: Sequence[Lever] = ()
+    throttled: Sequence[str] = ()
+    plans: Mapping[str, Progress] = {}
+    signals: Mapping[str, Sequence[int]] = {}
+    flats: Mapping[str, Sequence[int]] = {}
+    recent: Sequence[Decision] = ()
 
 
 class _Undo(msgspec.Struct, frozen=True):
@@ -97,6 +116,38 @@ class Gate:
         self._recent: dict[str, Decision] = {}
         # beside the dict, because finding a dict's first key scans the slots of all that were deleted
         self._recent_order: deque[str] = deque()
+
+    def snapshot(self) -> GateState:
+        """The state as it is now. Copies references alone, and makes no object an instrument, which would wake the collector."""
+        return GateState(
+            keys=list(self._instruments),
+            instruments=list(self._instruments.values()),
+            routes=list(self._routes.values()),
+            levers=self._levers,
+            throttled=sorted(self._throttled),
+            plans=dict(self._plans),
+            signals={route: tuple(times) for route, times in self._signals.items()},
+            flats={route: tuple(times) for route, times in self._flats.items()},
+            recent=list(self._recent.values()),
+        )
+
+    @classmethod
+    def restore(cls, state: GateState, remember: int = 65_536) -> "Gate":
+        """A gate that goes on as the one did whose state it was."""
+        gate = cls(remember)
+        for decision in state.recent:
+            gate._keep(decision)
+        for key, instrument in zip(state.keys, state.instruments, strict=True):
+            # one object for a decision that is remembered twice, as it was before
+            settled = tuple(gate._recent.get(decision.proposal_id, decision) for decision in instrument.settled)
+            gate._instruments[key] = msgspec.structs.replace(instrument, settled=settled)
+        gate._routes = {record.name: record for record in state.routes}
+        gate._set_levers(tuple(state.levers))
+        gate._throttled = frozenset(state.throttled)
+        gate._plans.update(state.plans)
+        gate._signals = {route: deque(times, MAX_RATE_COUNT) for route, times in state.signals.items()}
+        gate._flats = {route: deque(times, MAX_RATE_COUNT) for route, times in state.flats.items()}
+        return gate
 
     def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
         """The stored decision of a proposal that was committed before."""
