@@ -13,9 +13,9 @@ DEV := $(VENV)/dev/bin
 LOCKED := router runtimes dev
 
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
-EXTRAS_router := --extra router
+EXTRAS_router := --extra router --extra archive
 EXTRAS_runtimes := --extra serve --extra lightgbm --extra sklearn
-EXTRAS_dev := --extra router --extra serve --extra lightgbm --extra sklearn --extra demo --extra test --extra lint
+EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra demo --extra test --extra lint
 
 .PHONY: help
 help: ## list the targets
