@@ -13,24 +13,15 @@ import msgspec
 from signalyard.problems import Problem, error
 from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
-from signalyard_router.journal.segments import Tail, read
 from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.journal.verify import verify as verify_chain
+from signalyard_router.journal_cli import archive_option, open_archive, query, replay
+from signalyard_router.journal_cli import journal_option as _journal_option
 from signalyard_router.rules.record import DecisionRecord, LeverRecord, PlanRecord, Record, RouteRecord, StartRecord
 from signalyard_router.rules.units import MILLISECOND, nanoseconds
 from signalyard_router.world.real import RealDisk
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_journal_option = click.option(
-    "--journal",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("journal"),
-    envvar="SIGNALYARD_JOURNAL",
-    show_default=True,
-    show_envvar=True,
-    help="The journal's folder.",
-)
 
 
 class _DurationType(click.ParamType[int]):
@@ -78,6 +69,23 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     type=click.Choice(["os", "fsync"]),
     default="os",
     help="When a decision counts as recorded: in the operating system's hands, or on the medium.",
+)
+@_option(
+    "--segment-bytes",
+    "SEGMENT_BYTES",
+    type=click.IntRange(1),
+    default=256 * 1024 * 1024,
+    help="Size at which the journal goes on in another segment.",
+)
+@_option(
+    "--segment-age", "SEGMENT_AGE", type=_DURATION, default="1h", help="Age at which it does; 0s: never for its age."
+)
+@_option("--keep-bytes", "KEEP_BYTES", type=click.IntRange(1), help="Drop the oldest segments beyond this size in all.")
+@_option("--keep-age", "KEEP_AGE", type=_DURATION, help="Drop segments whose newest record is older.")
+@_option(
+    "--archive",
+    "ARCHIVE",
+    help="Where complete segments are copied, before they are dropped: s3://, gs://, az:// or file:///.",
 )
 @_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=4 * 1024 * 1024, help="Largest request body, bytes.")
 @_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
@@ -137,6 +145,11 @@ def router(
     port: int,
     clock: str,
     durability: str,
+    segment_bytes: int,
+    segment_age: int,
+    keep_bytes: int | None,
+    keep_age: int | None,
+    archive: str | None,
     max_body: int,
     max_rows: int,
     max_rows_in_flight: int,
@@ -185,7 +198,16 @@ def router(
         routes=routes,
         drain_seconds=drain / 1e9,
         router=RouterSettings(max_rows_in_flight=max_rows_in_flight),
-        journal=JournalSettings(folder=str(journal), clock=clock, durability=durability),  # type: ignore[arg-type]
+        archive=archive,
+        journal=JournalSettings(
+            folder=str(journal),
+            clock=clock,  # type: ignore[arg-type]
+            durability=durability,  # type: ignore[arg-type]
+            segment_bytes=segment_bytes,
+            segment_age=segment_age or None,
+            keep_bytes=keep_bytes,
+            keep_age=keep_age,
+        ),
         admin=main.AdminSettings(
             host=admin_host, port=admin_port, tokens=admin_tokens, certificate=admin_certificate, key=admin_key
         ),
@@ -200,7 +222,7 @@ def router(
 
 @click.group()
 def journal() -> None:
-    """Read and verify a router's journal, also while the router writes it."""
+    """Read, verify, query and replay a router's journal, also while the router writes it."""
 
 
 @journal.command()
@@ -242,35 +264,38 @@ def show(*, folder: Path, name: str) -> None:
 
 @journal.command()
 @_journal_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def verify(*, folder: Path, as_json: bool) -> None:
-    """Verify the whole chain. Exit code 1 and the line's place at the first break."""
-    end = Tail()
-    counts: dict[str, int] = {}
-    disk = RealDisk()
-    position = Position()
-    if not folder.is_dir() or not last(disk, str(folder), 0)[1].segment:
-        raise error(Problem.INVALID_SETTING, f"{folder} holds no journal", "/journal")
+@archive_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a journal.")
+def verify(*, folder: Path, archive_url: str | None, as_json: bool) -> None:
+    """Verify the whole chain. Exit code 1 and the line's place at the first break.
+
+    Where the oldest segments are no longer in the folder, the archive gives them, or the chain is verified from the oldest record that is
+    there, which is said.
+    """
     total = sum(path.stat().st_size for path in folder.glob("journal-*.jsonl"))
     hidden = as_json or not sys.stderr.isatty() or total < 100_000_000
     with click.progressbar(length=total, label="verifying", file=sys.stderr, hidden=hidden) as bar:
-        for line in read(disk, str(folder), end):
-            kind = _kind(line.record)
-            counts[kind] = counts.get(kind, 0) + 1
-            if end.seq % 1000 == 0:
-                bar.update(end.size - position.offset if position.segment == line.segment else end.size)
-                position.segment, position.offset = line.segment, end.size
-    if as_json:
-        click.echo(
-            msgspec.json.encode(
-                {"records": end.seq, "kinds": counts, "digest": end.digest, "torn_bytes": end.torn}
-            ).decode()
-        )
-        return
-    shown = ", ".join(f"{kind} {number}" for kind, number in sorted(counts.items()))
-    click.echo(f"{folder}: {end.seq} records ({shown}), chain verified, last digest {end.digest}")
-    if end.torn:
-        click.echo(f"{end.torn} bytes of an unfinished last line follow; a router cuts them off when it starts")
+        found = asyncio.run(verify_chain(RealDisk(), str(folder), open_archive(archive_url), bar.update))
+    for verified in found:
+        if as_json:
+            click.echo(msgspec.json.encode(verified).decode())
+            continue
+        kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(verified.kinds.items()))
+        count = verified.seq - verified.since + 1 if verified.seq else 0
+        place = f"{verified.archived} of them from the archive, " if verified.archived else ""
+        click.echo(f"{folder}: {count} records ({kinds}), {place}chain verified, last digest {verified.digest}")
+        if verified.since > 1:
+            click.echo(f"it holds from record {verified.since} on: what came before is not here")
+        if verified.torn_bytes:
+            click.echo(
+                f"{verified.torn_bytes} bytes of an unfinished last line follow; a router cuts them off when it starts"
+            )
+        for note in verified.notes:
+            click.echo(note)
+
+
+journal.add_command(query)
+journal.add_command(replay)
 
 
 @click.command()
@@ -301,20 +326,6 @@ async def _follow(disk: RealDisk, folder: str, position: Position, as_json: bool
         for record in follow(disk, folder, position):
             click.echo(_line(record, as_json))
         await asyncio.sleep(200 * MILLISECOND / 1e9)
-
-
-def _kind(record: Record) -> str:
-    match record:
-        case DecisionRecord():
-            return "decision"
-        case RouteRecord():
-            return "route"
-        case LeverRecord():
-            return "lever"
-        case PlanRecord():
-            return "plan"
-        case StartRecord():
-            return "start"
 
 
 def _line(record: Record, as_json: bool) -> str:

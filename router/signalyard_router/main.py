@@ -33,10 +33,11 @@ from signalyard_router.control.delivery import Delivery
 from signalyard_router.control.documents import Documents
 from signalyard_router.control.rounds import Rounds
 from signalyard_router.journal.local import LocalJournal
-from signalyard_router.journal.query import Position, follow
+from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
-from signalyard_router.journal.settings import JournalSettings
-from signalyard_router.ports import World
+from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
+from signalyard_router.journal.upkeep import Upkeep
+from signalyard_router.ports import Archive, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -75,6 +76,10 @@ class ProcessSettings:
     drain_seconds: float = 10.0
     """How long a shutdown waits for requests in flight."""
 
+    archive: str | None = None
+    """The URL of the store where complete segments of the journal are kept."""
+
+    upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
     router: RouterSettings = field(default_factory=RouterSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -112,28 +117,34 @@ async def running(
     store = FileRouteStore(settings.routes)
     if not _begun(world, settings.journal.folder):
         store.load()  # bad documents are told before a journal is begun
+    archive = _archive(settings.archive)
     journal = LocalJournal(world, settings.journal, registry, f"signalyard {version('signalyard')}")
     try:
+        upkeep = Upkeep(world, settings.journal, settings.upkeep, journal, registry, archive)
         documents = Documents(store, journal, registry)
         routes = await documents.first()
         upstream = OipUpstream(world, settings.oip, registry)
         router = Router(world, settings.router, routes, journal, upstream, registry)
         delivery = Delivery(router, journal, registry)
         journal.subscribe(delivery.observe)
-        if any(progress.state == "running" for progress in journal.plans.values()):
+        running_since = [progress.at for progress in journal.plans.values() if progress.state == "running"]
+        if running_since:
             # What a plan's step is judged by is counted again from its decisions.
-            for record in follow(world.disk, settings.journal.folder, Position()):
+            begin = since(world.disk, settings.journal.folder, min(running_since))
+            for record in follow(world.disk, settings.journal.folder, begin):
                 if isinstance(record, DecisionRecord):
                     delivery.observe((record,))
         rounds = Rounds(store, documents, router, upstream, delivery)
         await upstream.start(router.table.targets())
         try:
+            upkeep.start()
             await upstream.first_round.wait()
             router.asked()
             rounds.start()
             yield Running(router, Board(router, journal, upstream, documents))
         finally:
             await rounds.close()
+            await upkeep.close()
             await upstream.close()
     finally:
         await journal.close()
@@ -144,6 +155,22 @@ def _begun(world: World, folder: str) -> bool:
         return any(map(segment_number, world.disk.names(folder)))
     except OSError:
         return False  # the journal itself will say what is wrong
+
+
+def _archive(url: str | None) -> Archive | None:
+    if not url:
+        return None
+    # Imported late: a router without an archive needs no such library.
+    try:
+        from signalyard_router.adapters.archive.settings import ArchiveSettings
+        from signalyard_router.adapters.archive.store import ObstoreArchive
+    except ModuleNotFoundError as exc:
+        raise error(
+            Problem.INVALID_SETTING,
+            f"an archive needs the package {exc.name!r}: install signalyard[archive]",
+            "/archive",
+        ) from exc
+    return ObstoreArchive(ArchiveSettings(url=url), create=True)
 
 
 async def serve(settings: ProcessSettings) -> None:

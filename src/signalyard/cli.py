@@ -12,7 +12,7 @@ _SUMMARIES = {
     "bundle": "Pack, verify and inspect model bundles.",
     "serve": "Serve the bundles of a folder by the Open Inference Protocol.",
     "router": "Run the signal router.",
-    "journal": "Read and verify a router's journal.",
+    "journal": "Read, verify, query and replay a router's journal.",
     "explain": "Explain one decision, step by step, from the journal.",
     "route": "See routes and pull levers: halt, pause, weights, promotion, rollback.",
     "schema": "Print the JSON Schema of what travels on the wires.",

@@ -1,0 +1,1 @@
+"""SQL over the journal's segments, by DuckDB."""
