@@ -23,6 +23,7 @@ from signalyard_router.journal.segments import Tail, read, segments
 from signalyard_router.journal.verify import before, first_record
 from signalyard_router.ports import Archive
 from signalyard_router.rules.record import Record
+from signalyard_router.rules.route import Endpoint
 from signalyard_router.world.real import RealDisk, RealWorld
 
 if TYPE_CHECKING:
@@ -305,8 +306,6 @@ def replay(
     if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
         raise click.UsageError(f"--against {against}: http://HOST:PORT is what is needed")
     how = Replay(
-        host=parts.hostname,
-        port=port,
         route=route,
         version=version,
         limit=limit,
@@ -315,7 +314,7 @@ def replay(
     )
     tally = Tally()
     try:
-        since = asyncio.run(_replay(folder, how, tally, as_json))
+        since = asyncio.run(_replay(folder, Endpoint(parts.hostname, port), how, tally, as_json))
     except SignalyardError as exc:
         click.echo(f"signalyard: {exc}", err=True)
         ctx.exit(2)
@@ -337,11 +336,9 @@ def replay(
     ctx.exit(1 if tally.different else 0)
 
 
-async def _replay(folder: Path, how: Replay, tally: Tally, as_json: bool) -> int:
-    from prometheus_client import CollectorRegistry
-
+async def _replay(folder: Path, endpoint: Endpoint, how: Replay, tally: Tally, as_json: bool) -> int:
+    from signalyard_router.adapters.oip.direct import DirectServer
     from signalyard_router.adapters.oip.settings import OipSettings
-    from signalyard_router.adapters.oip.upstream import OipUpstream
 
     world = RealWorld()
     disk = world.disk
@@ -349,7 +346,7 @@ async def _replay(folder: Path, how: Replay, tally: Tally, as_json: bool) -> int
         raise error(Problem.INVALID_SETTING, f"{folder} holds no journal", "/journal")
     tail = Tail()
     total = sum(disk.size(f"{folder}/{name}") for name in segments(disk, str(folder)))
-    upstream = OipUpstream(world, OipSettings(), CollectorRegistry())
+    server = DirectServer(world, OipSettings(), endpoint)
     hidden = not sys.stderr.isatty()
     shown = ("", 0)
     with click.progressbar(length=total, label="replaying", file=sys.stderr, hidden=hidden) as bar:
@@ -364,12 +361,12 @@ async def _replay(folder: Path, how: Replay, tally: Tally, as_json: bool) -> int
 
         records = (line.record for line in read(disk, str(folder), tail, partly=True))
         try:
-            async for difference in how.run(records, upstream, world.clock, tally, passed):
+            async for difference in how.run(records, server, world.clock, tally, passed):
                 click.echo(_difference(difference, as_json))
         except ModelError as exc:
-            raise type(exc)(exc.problem, f"{how.host} port {how.port}: {exc.detail}") from exc
+            raise type(exc)(exc.problem, f"{endpoint.host} port {endpoint.port}: {exc.detail}") from exc
         finally:
-            await upstream.close()
+            server.close()
     return tail.since
 
 

@@ -2,15 +2,15 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from signalyard.problems import ModelError, Problem
 from signalyard.profile import ScoredRows
-from signalyard_router.ports import Clock, Upstream
+from signalyard_router.ports import Clock
 from signalyard_router.rules.record import DecisionRecord, Record
-from signalyard_router.rules.route import Target
 from signalyard_router.rules.units import SECOND
 
 _PAUSES = (0.2, 1.0)
@@ -19,6 +19,16 @@ _PAUSES = (0.2, 1.0)
 _PASSING = (Problem.MODEL_UNREACHABLE, Problem.MODEL_TIMEOUT, Problem.MODEL_OVERLOADED)
 
 Value = float | str | None
+
+
+class Server(Protocol):
+    """The server that records are replayed on."""
+
+    async def score(
+        self, model: str, version: str, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]], until: int
+    ) -> ScoredRows:
+        """Score ``rows`` [n, len(columns)] by ``until``, monotonic nanoseconds. Raises ModelError."""
+        ...
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -47,8 +57,6 @@ class Tally(msgspec.Struct):
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """How to replay. ``tolerance`` is what two numbers may differ by, relative to the larger of them and 1."""
 
-    host: str
-    port: int
     route: str | None = None
     version: str | None = None
     limit: int | None = None
@@ -57,7 +65,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     call_seconds: float = 30.0
 
     async def run(
-        self, records: Iterable[Record], upstream: Upstream, clock: Clock, tally: Tally, passed: Callable[[int], None]
+        self, records: Iterable[Record], server: Server, clock: Clock, tally: Tally, passed: Callable[[int], None]
     ) -> AsyncIterator[Difference]:
         """Every difference, in the order of the records; ``tally`` is kept up to date, ``passed`` hears the number of each record.
 
@@ -79,18 +87,18 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
             waiting.append(record)
             chosen += 1
             if len(waiting) == self.batch or chosen == self.limit:
-                async for difference in self._compare(waiting, upstream, clock, tally, absent):
+                async for difference in self._compare(waiting, server, clock, tally, absent):
                     yield difference
                 waiting = []
                 if chosen == self.limit:
                     return
-        async for difference in self._compare(waiting, upstream, clock, tally, absent):
+        async for difference in self._compare(waiting, server, clock, tally, absent):
             yield difference
 
     async def _compare(
         self,
         records: list[DecisionRecord],
-        upstream: Upstream,
+        server: Server,
         clock: Clock,
         tally: Tally,
         absent: set[tuple[str, str | None]],
@@ -104,9 +112,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
         found: list[Difference] = []
         for (model, version, columns), group in groups.items():
             if (model, version) not in absent:
-                answer = await self._score(
-                    Target(model, version, self.host, self.port), columns, group, upstream, clock
-                )
+                answer = await self._score(model, version, columns, group, server, clock)
                 if answer is not None:
                     found += self._differences(group, answer, tally)
                     continue
@@ -119,17 +125,19 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _score(
         self,
-        target: Target,
+        model: str,
+        version: str,
         columns: tuple[str, ...],
         group: list[DecisionRecord],
-        upstream: Upstream,
+        server: Server,
         clock: Clock,
     ) -> ScoredRows | None:
         """The server's answer, or None where it does not serve the version."""
         rows = [record.input.values for record in group if record.input is not None]
         for pause in (*_PAUSES, None):
             try:
-                return await upstream.score(target, columns, rows, clock.monotonic() + int(self.call_seconds * SECOND))
+                until = clock.monotonic() + int(self.call_seconds * SECOND)
+                return await server.score(model, version, columns, rows, until)
             except ModelError as exc:
                 if exc.problem is Problem.MODEL_UNKNOWN:
                     return None
