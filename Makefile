@@ -15,7 +15,7 @@ LOCKED := router runtimes dev
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
 EXTRAS_router := --extra router --extra archive
 EXTRAS_runtimes := --extra serve --extra lightgbm --extra sklearn
-EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra demo --extra test --extra lint
+EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra test --extra lint
 
 .PHONY: help
 help: ## list the targets

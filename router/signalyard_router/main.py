@@ -28,6 +28,7 @@ from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
+from signalyard_router.control.alerts import Alerts
 from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
 from signalyard_router.control.documents import Documents
@@ -118,13 +119,18 @@ async def running(
     if not _begun(world, settings.journal.folder):
         store.load()  # bad documents are told before a journal is begun
     archive = _archive(settings.archive)
-    journal = LocalJournal(world, settings.journal, registry, f"signalyard {version('signalyard')}")
+    alerts = Alerts(registry)
+    software = f"signalyard {version('signalyard')}"
+    journal = LocalJournal(world, settings.journal, registry, software, remember=alerts.remember)
+    journal.subscribe(alerts.observe)
+    watching = asyncio.create_task(alerts.run())
     try:
         upkeep = Upkeep(world, settings.journal, settings.upkeep, journal, registry, archive)
         documents = Documents(store, journal, registry)
         routes = await documents.first()
         upstream = OipUpstream(world, settings.oip, registry)
-        router = Router(world, settings.router, routes, journal, upstream, registry)
+        alerts.attach(journal, upstream)
+        router = Router(world, settings.router, routes, journal, upstream, registry, alerts)
         delivery = Delivery(router, journal, registry)
         journal.subscribe(delivery.observe)
         running_since = [progress.at for progress in journal.plans.values() if progress.state == "running"]
@@ -147,6 +153,8 @@ async def running(
             await upkeep.close()
             await upstream.close()
     finally:
+        watching.cancel()
+        await asyncio.wait([watching])
         await journal.close()
 
 

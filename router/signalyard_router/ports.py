@@ -12,6 +12,7 @@ import msgspec
 from signalyard.problems import ModelError, Problem, RouterError
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard.wire import Decision, Opinion
+from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.levers import Lever, Order
@@ -180,6 +181,22 @@ class Journal(Protocol):
         Raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
         known, and the record, once readable, is the truth.
         """
+        ...
+
+
+class Watch(Protocol):
+    """Who looks on, and says what is wrong. It hears of recorded decisions from the journal."""
+
+    def use(self, routes: Iterable[Route]) -> None:
+        """These routes are in force from now on."""
+        ...
+
+    def unrecorded(self, proposals: Sequence[Proposal], now: int, *, late: bool) -> None:
+        """Proposals that the journal did not confirm; ``late``: within the deadline, so that they may yet come to be recorded."""
+        ...
+
+    def alerts(self, now: int) -> list[Alert]:
+        """Every alert of every route, as it stands at the journal's time ``now``."""
         ...
 
 

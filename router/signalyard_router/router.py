@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import date
 from typing import Literal
 
 import msgspec
@@ -15,13 +16,15 @@ from signalyard_router.flow.committer import Committer
 from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, rung_names
 from signalyard_router.flow.scoring import Scoring
-from signalyard_router.ports import EndpointStatus, Journal, Upstream, World
+from signalyard_router.ports import EndpointStatus, Journal, Upstream, Watch, World
+from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import budget
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
 from signalyard_router.rules.route import Route, TrackRung
 from signalyard_router.rules.rows import BadRow, Row, rows_of
+from signalyard_router.rules.sessions import Sessions
 from signalyard_router.rules.table import Table
 from signalyard_router.settings import RouterSettings
 
@@ -42,10 +45,20 @@ class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
     calibrated: bool | None
 
 
+class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a route's market is open, and when that ends: UTC nanoseconds, None where that is not in sight."""
+
+    open: bool
+    trading_day: date | None
+    until: int | None
+
+
 class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One route; ``override`` is the lever that changed its weights, ``document_weights`` what the document says.
 
-    ``assignment`` holds the instruments that have been seen and the track that decides for each."""
+    ``assignment`` holds the instruments that have been seen and the track that decides for each. ``session`` is None for a
+    route that is always open.
+    """
 
     route: str
     revision: str
@@ -57,6 +70,7 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     override: str
     rolled_back: str | None
     document_weights: dict[Track, float]
+    session: SessionStatus | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +87,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     levers: list[Lever]
     plans: dict[str, Progress]
     latches: list[tuple[str, str | None]]
+    alerts: list[Alert]
 
 
 class Router:
@@ -86,6 +101,7 @@ class Router:
         journal: Journal,
         upstream: Upstream,
         registry: CollectorRegistry,
+        watch: Watch | None = None,
     ) -> None:
         self._clock = world.clock
         self._settings = settings
@@ -93,7 +109,8 @@ class Router:
         self._upstream = upstream
         self._metrics = FlowMetrics(registry)
         self._scoring = Scoring(upstream, journal, world.clock, self._metrics)
-        self._committer = Committer(journal, world.clock)
+        self._committer = Committer(journal, world.clock, watch)
+        self._watch = watch
         self._routes: dict[str, Route] = {}
         self._table = Table(())
         self._refresh_at: int | None = None
@@ -291,21 +308,23 @@ class Router:
     def status(self) -> Status:
         """The router as it stands, for people."""
         unready = self.unready()
+        now = self._journal.now
         return Status(
             ready=not unready,
             unready=unready,
             clock="event" if self._journal.event_time else "wall",
-            now=self._journal.now,
+            now=now,
             epoch=self._journal.epoch,
             journal_available=self._journal.available,
             rows_in_flight=self._in_flight,
-            routes=[self._route_status(route) for _, route in sorted(self._table.routes.items())],
-            levers=[lever for lever in self._journal.levers if not lever.expired(self._journal.now)],
+            routes=[self._route_status(route, now) for _, route in sorted(self._table.routes.items())],
+            levers=[lever for lever in self._journal.levers if not lever.expired(now)],
             plans={name: plan for name, plan in self._journal.plans.items() if name in self._routes},
             latches=self._journal.latches(),
+            alerts=self._watch.alerts(now) if self._watch is not None else [],
         )
 
-    def _route_status(self, route: Route) -> RouteStatus:
+    def _route_status(self, route: Route, now: int) -> RouteStatus:
         signalled = {opinion.symbol for opinion in self._journal.opinions() if opinion.route == route.name}
         tracks: list[TrackStatus] = []
         for rung in (*route.tracks.values(), *route.standbys):
@@ -336,6 +355,7 @@ class Router:
             override=route.override,
             rolled_back=route.rolled_back.target.version if route.rolled_back else None,
             document_weights={track: slots / 100 for track, slots in self._routes[route.name].weights.items()},
+            session=_session_status(route.sessions, now) if route.sessions is not None else None,
         )
 
     # Life ------------------------------------------------------------------------------------------------------------
@@ -356,6 +376,8 @@ class Router:
             if route.name not in self._routes:
                 self._metrics.initialise(route.name, rung_names(route))
         self._routes = {route.name: route for route in routes}
+        if self._watch is not None:
+            self._watch.use(routes)
         self.refresh()
 
     def refresh(self) -> None:
@@ -408,3 +430,10 @@ class Router:
     def _wall_at(self, received: int) -> int:
         """The wall clock's time at a monotonic one."""
         return self._clock.wall() - (self._clock.monotonic() - received)
+
+
+def _session_status(sessions: Sessions, now: int) -> SessionStatus:
+    span = sessions.span_at(now)
+    return SessionStatus(
+        open=span is not None, trading_day=span.trading_day if span else None, until=sessions.next_change(now)
+    )

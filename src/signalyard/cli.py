@@ -16,6 +16,7 @@ _SUMMARIES = {
     "explain": "Explain one decision, step by step, from the journal.",
     "route": "See routes and pull levers: halt, pause, weights, promotion, rollback.",
     "schema": "Print the JSON Schema of what travels on the wires.",
+    "top": "Watch a router, live in the terminal.",
     "demo": "Real ticks through bundle, model server and router to journalled decisions.",
 }
 _EXTRAS = {

@@ -1,1 +1,1 @@
-"""What people and files do to a running router: documents reloaded, levers pulled."""
+"""What stands beside the decisions: what people and files do to a running router, and who watches it."""

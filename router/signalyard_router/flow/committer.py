@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from signalyard.problems import RouterError
 from signalyard.wire import Decision
 from signalyard.words import Outcome, Reason
-from signalyard_router.ports import Clock, Journal, JournalInDoubt, Settled
+from signalyard_router.ports import Clock, Journal, JournalInDoubt, Settled, Watch
 from signalyard_router.rules.proposal import Proposal
 
 
 class Committer:
     """Commits within the deadline. What it answers when the journal does not is in no record."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, clock: Clock, watch: Watch | None = None) -> None:
         self._journal = journal
         self._clock = clock
+        self._watch = watch
 
     async def commit(self, proposals: Sequence[Proposal], until: int) -> list[Settled]:
         """Settle the proposals by ``until`` (monotonic nanoseconds); never raises for a journal that fails."""
@@ -23,12 +24,17 @@ class Committer:
             async with asyncio.timeout(max(0.0, (until - self._clock.monotonic()) / 1e9)):
                 return await self._journal.commit(proposals)
         except TimeoutError:
-            return [_unsettled(proposal, Outcome.UNKNOWN, Reason.UNCONFIRMED) for proposal in proposals]
+            return self._unsettled(proposals, Outcome.UNKNOWN, Reason.UNCONFIRMED)
         except JournalInDoubt:
-            return [_unsettled(proposal, Outcome.UNKNOWN, Reason.UNCONFIRMED) for proposal in proposals]
+            return self._unsettled(proposals, Outcome.UNKNOWN, Reason.UNCONFIRMED)
         except RouterError:
             # The journal has counted and logged it.
-            return [_unsettled(proposal, Outcome.SUPPRESSED, Reason.JOURNAL_UNAVAILABLE) for proposal in proposals]
+            return self._unsettled(proposals, Outcome.SUPPRESSED, Reason.JOURNAL_UNAVAILABLE)
+
+    def _unsettled(self, proposals: Sequence[Proposal], outcome: Outcome, reason: Reason) -> list[Settled]:
+        if self._watch is not None:
+            self._watch.unrecorded(proposals, self._journal.now, late=outcome is Outcome.UNKNOWN)
+        return [_unsettled(proposal, outcome, reason) for proposal in proposals]
 
 
 def _unsettled(proposal: Proposal, outcome: Outcome, reason: Reason) -> Settled:

@@ -99,13 +99,20 @@ class LocalJournal:
 
     Raises RouterError: journal_locked where another process writes there, journal_corrupt where the chain is broken,
     journal_unavailable where the folder cannot be used; CallerError (invalid_setting) where the journal was kept by the other
-    clock, whose times do not compare.
+    clock, whose times do not compare. ``remember`` is told of every record that is folded when it opens, and of the
+    documents in force at a checkpoint.
     """
 
     def __init__(
-        self, world: World, settings: JournalSettings, registry: CollectorRegistry, software: str = ""
+        self,
+        world: World,
+        settings: JournalSettings,
+        registry: CollectorRegistry,
+        software: str = "",
+        remember: Callable[[Record], None] | None = None,
     ) -> None:
         self._world = world
+        self._remember = remember
         self._settings = settings
         self._metrics = JournalMetrics(registry)
         self._gate = Gate(settings.remember)
@@ -311,6 +318,8 @@ class LocalJournal:
             self._epoch, self._clock = record.epoch, record.clock
         else:
             self._apply(record)
+        if self._remember is not None:
+            self._remember(record)
 
     def _apply(self, record: Record) -> object | None:
         """Fold a record into the gate; the answer is what takes it out again."""
@@ -343,6 +352,10 @@ class LocalJournal:
         self._now, self._epoch, self._clock = checkpoint.t, checkpoint.epoch, checkpoint.clock
         self._gate = Gate.restore(checkpoint.state, self._settings.remember)
         self.restored = checkpoint.segment
+        if self._remember is not None:
+            # The decisions before it are in the gate alone; the documents are what the ones after it were made under.
+            for record in self._gate.routes.values():
+                self._remember(record)
         _log.info("event=checkpoint_restored segment=%s seq=%d", checkpoint.segment, checkpoint.seq)
 
     def _write_now(self, record: Record) -> None:

@@ -5,13 +5,15 @@ The names on the wire are camelCase, as Kubernetes writes them; unknown fields a
 
 import hashlib
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from signalyard.problems import Problem, error, escape_pointer
 from signalyard.words import Direction, Track
-from signalyard_router.rules.units import DURATION_PATTERN, Duration, RateText
+from signalyard_router.rules.sessions import HoursText, Weekday
+from signalyard_router.rules.units import DURATION_PATTERN, Duration, DurationOrOff, IncreaseOrOff, RateText
 
 API_VERSION = "signalyard.io/v1alpha1"
 
@@ -20,6 +22,7 @@ Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 HedgeText = Annotated[str, msgspec.Meta(pattern=rf"^p95$|{DURATION_PATTERN}", description="p95, or such as 10ms")]
 Unit = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+UnitOrOff = Unit | Literal["off"]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -169,6 +172,35 @@ class HedgePart(_Part, frozen=True):
     after: HedgeText
 
 
+class SessionPart(_Part, frozen=True):
+    """When the market is open; `rules.sessions` says what night hours and holidays mean. ``eve`` is when night hours open:
+    on the trading day before theirs, or on the calendar day before."""
+
+    timezone: NonEmpty
+    hours: Annotated[tuple[HoursText, ...], msgspec.Meta(min_length=1, max_length=24)]
+    days: Annotated[tuple[Weekday, ...], msgspec.Meta(min_length=1)] = ("mon", "tue", "wed", "thu", "fri")
+    holidays: tuple[date, ...] = ()
+    eve: Literal["tradingDay", "calendarDay"] = "tradingDay"
+
+
+class AlertPart(_Part, frozen=True):
+    """When the router itself says that something is wrong with a route.
+
+    ``window`` is what confidence, degraded and late are taken over, and ``at_least`` how many there must be in it.
+    """
+
+    no_signal: DurationOrOff = "10m"
+    min_confidence: UnitOrOff = 0.5
+    surge: IncreaseOrOff = "300%"
+    surge_floor: Annotated[int, msgspec.Meta(ge=1)] = 10
+    surge_part: Duration = "15m"
+    degraded: UnitOrOff = 0.05
+    late: UnitOrOff = 0.01
+    window: Duration = "10m"
+    at_least: Annotated[int, msgspec.Meta(ge=1)] = 20
+    drift: Literal["on", "off"] = "on"
+
+
 class RouteSpec(_Part, frozen=True):
     """How the snapshots of a set of instruments go to the tracks of one model, and all the rules on the way."""
 
@@ -191,6 +223,8 @@ class RouteSpec(_Part, frozen=True):
     plan: PlanPart | None = None
     on_drift: Literal["serve", "standby", "refuse"] = "serve"
     hedge: HedgePart | None = None
+    sessions: SessionPart | None = None
+    alerts: AlertPart = AlertPart()
 
 
 class Metadata(_Part, frozen=True):
@@ -227,16 +261,30 @@ def parse_document(data: Any, place: str) -> RouteDocument:
     ``place`` names where it came from. Raises CallerError (invalid_document) that names the field.
     """
     try:
-        return msgspec.convert(data, RouteDocument, strict=True)
+        return msgspec.convert(_off_in_words(data), RouteDocument, strict=True)
     except msgspec.ValidationError as exc:
         text, pointer = explain_validation(exc)
         raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc
+
+
+def _off_in_words(data: Any) -> Any:
+    """YAML reads an unquoted ``off`` as false; where a field may be ``off``, that is what it says, and so with ``on``."""
+    spec = data.get("spec") if isinstance(data, dict) else None
+    alerts = spec.get("alerts") if isinstance(spec, dict) else None
+    if not isinstance(alerts, dict):
+        return data
+    words = {False: "off", True: "on"}
+    said = {name: words[value] if isinstance(value, bool) else value for name, value in alerts.items()}
+    return {**data, "spec": {**spec, "alerts": said}}  # type: ignore[dict-item]  # it is a dict, or there were no alerts
 
 
 _PATH = re.compile(r"^(?P<text>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]")
 _KNOWN_PATTERNS = {
     r"^p95$": "write p95, or a duration such as 10ms",
+    r"|^off)$": "write a duration such as 10m, or off",
+    r"%|off": "write an increase such as 300%, or off",
+    r"2[0-4]):": "write hours such as 09:00-10:15, 21:00-02:30 or 00:00-24:00",
     r"\d{1,9}": "write a duration such as 100ms, 2.5s or 10m",
     r"/(s|min|h)": "write a rate such as 60/min, 10/s or 500/h",
     r"%$": "write a share such as 5% or 0.5%",
@@ -253,5 +301,6 @@ def explain_validation(exc: msgspec.ValidationError) -> tuple[str, str]:
     for part, advice in _KNOWN_PATTERNS.items():
         if part in text:
             text = advice
+            break
     pointer = "".join("/" + escape_pointer(step[1] or step[2]) for step in _STEP.finditer(path))
     return text, pointer

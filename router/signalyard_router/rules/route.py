@@ -8,6 +8,7 @@ import msgspec
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.words import Direction, Track
+from signalyard_router.rules.calendar import sessions_of
 from signalyard_router.rules.documents import (
     HedgePart,
     MappingPart,
@@ -20,7 +21,9 @@ from signalyard_router.rules.documents import (
 )
 from signalyard_router.rules.documents import ModelRung as ModelPart
 from signalyard_router.rules.plan import Plan, compile_plan
+from signalyard_router.rules.sessions import Sessions
 from signalyard_router.rules.split import SLOTS
+from signalyard_router.rules.thresholds import AlertRules, alert_rules
 from signalyard_router.rules.units import MAX_FLIPS_COUNT, MAX_RATE_COUNT, Rate, nanoseconds, rate
 
 
@@ -119,7 +122,7 @@ class Route(msgspec.Struct, frozen=True):
     ``generation`` orders the revisions of one route: a later accepted document has a higher one.
     ``ladder`` holds the rungs after the assigned track; where it ends, the route skips. ``override`` names the lever that
     changed weights; after a rollback to a standby every instrument begins with ``rolled_back``. ``handover_now``: instruments
-    move between versions at once, not when they are flat.
+    move between versions at once, not when they are flat. Without ``sessions`` it is always open.
     """
 
     name: str
@@ -140,6 +143,8 @@ class Route(msgspec.Struct, frozen=True):
     commit_reserve_max: int
     rung_share: float
     on_drift: OnDrift
+    sessions: Sessions | None
+    alerts: AlertRules
     plan: Plan | None = None
     handover_now: bool = False
     rolled_back: TrackRung | None = None
@@ -242,6 +247,8 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         commit_reserve=spec.budget.commit_reserve,
         commit_reserve_max=nanoseconds(spec.budget.commit_reserve_max),
         rung_share=spec.budget.rung_share,
+        sessions=sessions_of(spec.sessions, refuse) if spec.sessions is not None else None,
+        alerts=alert_rules(spec.alerts, refuse),
         handover_now=spec.handover == "now",
         plan=_plan(spec.plan, tracks, refuse),
         on_drift=spec.on_drift,

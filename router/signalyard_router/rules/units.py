@@ -13,6 +13,7 @@ MINUTE = 60 * SECOND
 _NANOSECONDS = {"us": MICROSECOND, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE}
 _DURATION = re.compile(r"^(\d{1,9}(?:\.\d{1,6})?)(us|ms|s|m|h)$")
 DURATION_PATTERN = _DURATION.pattern
+_INCREASE = re.compile(r"^(\d{1,6}%|off)$")
 _RATE = re.compile(r"^([1-9]\d{0,8})/(s|min|h)$")
 _RATE_WINDOWS = {"s": SECOND, "min": MINUTE, "h": 60 * MINUTE}
 
@@ -22,6 +23,8 @@ MAX_FLIPS_COUNT = 1_000
 """The gate keeps the times of as many signals of a route, and of as many flips of an instrument."""
 
 Duration = Annotated[str, msgspec.Meta(pattern=_DURATION.pattern, description="such as 100ms, 2.5s, 10m")]
+DurationOrOff = Annotated[str, msgspec.Meta(pattern=rf"({_DURATION.pattern}|^off)$", description="such as 10m, or off")]
+IncreaseOrOff = Annotated[str, msgspec.Meta(pattern=_INCREASE.pattern, description="such as 300%, or off")]
 RateText = Annotated[str, msgspec.Meta(pattern=_RATE.pattern, description="such as 60/min, 10/s, 500/h")]
 
 

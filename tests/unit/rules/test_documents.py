@@ -30,6 +30,11 @@ spec:
   filters: {directions: [long, short, flat], minConfidence: 0.55}
   dedupe: {window: 5s}
   limits: {signals: 60/min, flips: 4/min}
+  sessions:
+    timezone: Asia/Shanghai
+    hours: [09:00-10:15, "21:00-02:30"]
+    holidays: [2026-10-01, "2026-10-02"]
+  alerts: {noSignal: 5m, surge: off, degraded: "off", drift: on}
 """
 
 
@@ -61,6 +66,19 @@ def test_a_good_document_becomes_a_route():
     assert route.deadline == 100_000_000
     assert route.gate.window == 5_000_000_000
     assert (route.gate.signals.count, route.gate.flips.count) == (60, 4)
+
+
+def test_sessions_and_alerts_as_yaml_reads_them():
+    route = compiled(document())
+    assert not route.sessions.open_at(1_790_818_200_000_000_000)  # 1 October 2026, 09:30 in Shanghai
+    assert route.sessions.open_at(1_790_645_400_000_000_000)  # two days before
+    assert (route.alerts.no_signal, route.alerts.surge, route.alerts.degraded) == (300_000_000_000, None, None)
+    assert (route.alerts.min_confidence, route.alerts.late) == (0.5, 0.01)
+    quoted = document()
+    quoted["spec"]["alerts"]["surge"] = "off"
+    assert compiled(quoted).revision == route.revision
+    del quoted["spec"]["sessions"]
+    assert compiled(quoted).sessions is None
 
 
 def test_the_shipped_ladder_is_every_standby_then_skip():
@@ -124,6 +142,29 @@ def test_every_kind_of_rung():
         (("metadata", "name"), "RB Trend", "/metadata/name", "lower-case"),
         (("kind",), "Route", "/kind", "Route"),
         (("spec", "halted"), True, "/spec", "halted"),
+        (("spec", "sessions", "timezone"), "Asia/Shangai", "/spec/sessions/timezone", "no time zone is named"),
+        (("spec", "sessions", "timezone"), "../passwd", "/spec/sessions/timezone", "no time zone is named"),
+        (("spec", "sessions", "timezone"), "Asia", "/spec/sessions/timezone", "no time zone is named"),
+        (("spec", "sessions", "timezone"), REMOVE, "/spec/sessions", "timezone"),
+        (("spec", "sessions", "hours", 1), "9:00-10:00", "/spec/sessions/hours/1", "write hours such as 09:00-10:15"),
+        (("spec", "sessions", "hours", 1), "09:00-24:30", "/spec/sessions/hours/1", "write hours such as 09:00-10:15"),
+        (("spec", "sessions", "hours", 1), "09:00-09:00", "/spec/sessions/hours/1", "a whole day is 00:00-24:00"),
+        (("spec", "sessions", "hours", 1), "10:00-11:00", "/spec/sessions/hours/1", "overlaps hours before it"),
+        (("spec", "sessions", "hours"), [], "/spec/sessions/hours", "length"),
+        (("spec", "sessions", "days"), ["mon", "monday"], "/spec/sessions/days/1", "monday"),
+        (("spec", "sessions", "days"), [], "/spec/sessions/days", "length"),
+        (("spec", "sessions", "holidays"), ["2026-02-30"], "/spec/sessions/holidays/0", "date"),
+        (("spec", "sessions", "holidays"), "XSHG", "/spec/sessions/holidays", "array"),
+        (("spec", "alerts", "noSignal"), "soon", "/spec/alerts/noSignal", "write a duration such as 10m, or off"),
+        (("spec", "alerts", "noSignal"), "0s", "/spec/alerts/noSignal", "between 1 s and 24 h"),
+        (("spec", "alerts", "noSignal"), True, "/spec/alerts/noSignal", "write a duration such as 10m, or off"),
+        (("spec", "alerts", "window"), "25h", "/spec/alerts/window", "between 1 s and 24 h"),
+        (("spec", "alerts", "surge"), 300, "/spec/alerts/surge", "str"),
+        (("spec", "alerts", "surge"), "300", "/spec/alerts/surge", "write an increase such as 300%, or off"),
+        (("spec", "alerts", "surgeFloor"), 0, "/spec/alerts/surgeFloor", ">= 1"),
+        (("spec", "alerts", "degraded"), 5, "/spec/alerts/degraded", "<= 1.0"),
+        (("spec", "alerts", "degraded"), "none", "/spec/alerts/degraded", "none"),
+        (("spec", "alerts", "degarded"), 0.1, "/spec/alerts", "degarded"),
     ],
 )
 def test_a_bad_document_is_refused_by_the_name_of_its_field(path, value, pointer, says):
