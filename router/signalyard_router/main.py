@@ -38,7 +38,7 @@ from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import Archive, World
+from signalyard_router.ports import Archive, RouteStore, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -106,16 +106,20 @@ async def open_router(
 
 @asynccontextmanager
 async def running(
-    settings: ProcessSettings, *, world: World | None = None, registry: CollectorRegistry | None = None
+    settings: ProcessSettings,
+    *,
+    world: World | None = None,
+    registry: CollectorRegistry | None = None,
+    store: RouteStore | None = None,
 ) -> AsyncIterator[Running]:
-    """A router in this process, and its board.
+    """A router in this process, and its board. ``store`` has the documents where they do not lie in a folder.
 
     The model servers have been asked once when it is yielded, and documents are watched from then on. Raises SignalyardError
     where documents, folders or the journal are not fit to be used.
     """
     world = world or RealWorld()
     registry = registry or CollectorRegistry()
-    store = FileRouteStore(settings.routes)
+    store = store or FileRouteStore(settings.routes)
     if not _begun(world, settings.journal.folder):
         store.load()  # bad documents are told before a journal is begun
     archive = _archive(settings.archive)

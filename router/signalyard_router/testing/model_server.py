@@ -94,10 +94,14 @@ class Behaviour(StrEnum):
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of a model: its card, and the function that gives a score for each row [n, k], None for missing."""
+    """A version of a model: its card, and the function that gives a score for each row [n, k], None for missing.
+
+    ``confidence`` is what a calibrated one says of a score.
+    """
 
     card: ModelCard
     score: Scores
+    confidence: Callable[[float], float] = lambda _: 0.75
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -362,6 +366,7 @@ def _content(behaviour: Behaviour, served: ServedModel, request: Recorded) -> by
             score = score[:-1]
         case Behaviour.WRONG_ID:
             request_id = "another"
+            score = [None if value is None else value / 2 for value in score]
         case Behaviour.WRONG_VERSION:
             version = f"not-{version}"
         case Behaviour.NULL | Behaviour.NAN:
@@ -371,7 +376,7 @@ def _content(behaviour: Behaviour, served: ServedModel, request: Recorded) -> by
         version=version,
         digest=card.digest,
         score=score,
-        confidence=[0.75] * len(score) if card.calibrated else None,
+        confidence=[None if value is None else served.confidence(value) for value in score] if card.calibrated else None,
         row_error=[""] * len(score),
     )
     body = encode_response(answer, request_id)

@@ -24,11 +24,22 @@ _EARLY = 0.001  # uvloop's timers count in milliseconds, and may fire that much 
 _FRAMING = 6  # bytes on the wire for a byte of body, at worst: chunks of one byte
 
 
+class _Ordered(dict[Any, None]):
+    """A set in the order of its growth: uvicorn's is ordered by addresses, and a drain goes through it."""
+
+    def add(self, item: Any) -> None:
+        self[item] = None
+
+    def discard(self, item: Any) -> None:
+        self.pop(item, None)
+
+
 class Connections(ServerState):
     """What the connections of one server share. ``empty`` is set while there are none."""
 
     def __init__(self, config: Config, settings: HttpSettings, clock: Clock, metrics: HttpMetrics) -> None:
         super().__init__()
+        self.connections = cast(Any, _Ordered())
         self.config = config
         self.settings = settings
         self.clock = clock

@@ -6,27 +6,43 @@ import os
 import random
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal, Protocol
 
 from signalyard_router.ports import AppendFile
 
 
-class _File:
-    """``data`` is what the operating system has, ``synced`` how much of it is on the medium."""
+class Needle(Protocol):
+    """Whoever watches what happens to the bytes of a disk."""
 
-    def __init__(self) -> None:
+    def __call__(self, what: Literal["write", "sync", "cut"], path: str, data: bytes, size: int) -> None:
+        """``data`` was written, ``size`` bytes are now on the medium, or the file was cut to ``size`` bytes."""
+        ...
+
+
+class _File:
+    """``data`` is what the operating system has, ``synced`` how much of it is on the medium.
+
+    ``doubtful`` is where bytes begin whose sync failed: a later sync that succeeds says nothing of them, because the operating
+    system has marked them clean.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.data = bytearray()
         self.synced = 0
+        self.doubtful: int | None = None
 
 
 class SimDisk:
     """Implements `ports.Disk`.
 
     ``room``: bytes until it is full. ``fail_sync``, ``fail_truncate``, ``read_only``: these calls fail. ``sync_seconds``: what a
-    sync takes; None for one that does not return. A mounted disk belongs to one process: `remount` fences the old one off.
+    sync takes; None for one that does not return. A mounted disk belongs to one process: mounting it fences the old one off.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, needle: Needle | None = None) -> None:
         self._rng = rng
+        self._needle = needle
         self._files: dict[str, _File] = {}
         self._locked: set[str] = set()
         self._mount = 0
@@ -38,24 +54,34 @@ class SimDisk:
 
     def mount(self) -> "MountedDisk":
         """The disk as a new process sees it; whoever had it before can write no more, and holds no lock."""
+        self.fence()
+        return MountedDisk(self, self._mount)
+
+    def fence(self) -> None:
+        """Whoever has the disk can write no more, and holds no lock."""
         self._mount += 1
         self._locked.clear()
-        return MountedDisk(self, self._mount)
 
     def lose_power(self) -> None:
         """Cut every file back to somewhere between what was synced and what was written."""
-        for file in self._files.values():
+        for _, file in sorted(self._files.items()):
             kept = self._rng.randint(file.synced, len(file.data))
             del file.data[kept:]
-            file.synced = kept
+            file.synced, file.doubtful = kept, None
+            self.tell("cut", file, b"", kept)
 
-    def content(self, folder: str) -> list[bytes]:
-        """The files of a folder, by name; for those who judge from outside."""
-        return [bytes(self._files[name].data) for name in sorted(self._files) if name.startswith(f"{folder}/")]
+    def content(self, folder: str) -> dict[str, bytes]:
+        """The files of a folder by path, in order; for those who judge from outside."""
+        return {path: bytes(file.data) for path, file in sorted(self._files.items()) if path.startswith(f"{folder}/")}
 
     def fail(self, code: int, path: str = "") -> OSError:
         """The error of the operating system."""
         return OSError(code, os.strerror(code), path)
+
+    def tell(self, what: Literal["write", "sync", "cut"], file: _File, data: bytes, size: int) -> None:
+        """Something happened to a file."""
+        if self._needle is not None:
+            self._needle(what, file.path, data, size)
 
 
 class MountedDisk:
@@ -87,9 +113,10 @@ class MountedDisk:
         return self.read(path)[offset : offset + count]
 
     async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
-        file = _File()
+        file = _File(f"{path}.new")
         await _SimAppendFile(self, self._disk, file).write_and_sync(b"".join(pieces))
         self.check(path)
+        file.path = path
         self._disk._files[path] = file
 
     async def remove(self, path: str) -> None:
@@ -104,7 +131,7 @@ class MountedDisk:
 
     def append(self, path: str) -> AppendFile:
         self.check(path)
-        return _SimAppendFile(self, self._disk, self._disk._files.setdefault(path, _File()))
+        return _SimAppendFile(self, self._disk, self._disk._files.setdefault(path, _File(path)))
 
     def lock(self, path: str) -> Callable[[], None] | None:
         self.check(path)
@@ -134,30 +161,43 @@ class _SimAppendFile:
 
     def write(self, data: bytes) -> None:
         self._view.check("file")
-        room = self._disk.room
+        disk, file = self._disk, self._file
+        room = disk.room
         if room is not None:
-            self._disk.room = max(0, room - len(data))
+            disk.room = max(0, room - len(data))
             if len(data) > room:
-                self._file.data += data[:room]
-                raise self._disk.fail(errno.ENOSPC)
-        self._file.data += data
+                file.data += data[:room]
+                disk.tell("write", file, data[:room], len(file.data))
+                raise disk.fail(errno.ENOSPC)
+        file.data += data
+        disk.tell("write", file, data, len(file.data))
 
     async def write_and_sync(self, data: bytes) -> None:
         self.write(data)
+        size = len(self._file.data)
         if self._disk.sync_seconds is None:
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep(self._disk.sync_seconds or 0.0)
         self._view.check("file")
-        if self._disk.fail_sync:
-            raise self._disk.fail(errno.EIO)
-        self._file.synced = len(self._file.data)
+        disk, file = self._disk, self._file
+        size = min(size, len(file.data))
+        if disk.fail_sync:
+            file.doubtful = file.synced if file.doubtful is None else file.doubtful
+            raise disk.fail(errno.EIO)
+        if file.doubtful is None:
+            file.synced = max(file.synced, size)
+            disk.tell("sync", file, b"", file.synced)
 
     def truncate(self, size: int) -> None:
         self._view.check("file")
-        if self._disk.fail_truncate:
-            raise self._disk.fail(errno.EIO)
-        del self._file.data[size:]
-        self._file.synced = min(self._file.synced, size)
+        disk, file = self._disk, self._file
+        if disk.fail_truncate:
+            raise disk.fail(errno.EIO)
+        del file.data[size:]
+        file.synced = min(file.synced, size)
+        if file.doubtful is not None and file.doubtful >= size:
+            file.doubtful = None
+        disk.tell("cut", file, b"", size)
 
     def close(self) -> None:
         """A file in memory needs no closing."""

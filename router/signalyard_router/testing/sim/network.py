@@ -4,70 +4,95 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from signalyard_router.ports import Listener
-from signalyard_router.testing.sim.loop import OWNER
+from signalyard_router.testing.sim.loop import OWNER, SimLoop, SimTask
 
 _T = TypeVar("_T")
 
+_RESET = 104
+_REFUSED = 111
+
+Happening = Literal["opened", "in", "out", "eof", "reset", "lost"]
+"""What an ear hears of a connection's end: it opened; bytes came in or went out; the peer ended or reset it; it is gone."""
+
+
+class Ear(Protocol):
+    """Whoever listens at the socket's edge of a node."""
+
+    def __call__(self, what: Happening, transport: "SimTransport", data: bytes) -> None:
+        """Something happened at one end of a connection."""
+        ...
+
 
 class Node:
-    """A process on the network. A dead one sends and receives nothing; a frozen one receives when it is thawed.
+    """A process on the network. A frozen one does nothing, and goes on where it stood when it is thawed; a dead one is gone.
 
-    Its tasks are those that were started in its context, and whatever these started.
+    Its tasks, callbacks and timers are those that were started in its context, and whatever these started.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ear: Ear | None = None) -> None:
         self.name = name
+        self.ear = ear
         self.alive = True
         self.frozen = False
-        self.late: list[Callable[[], None]] = []
-        self.transports: list[SimTransport] = []
-        self.tasks: dict[int, asyncio.Task[Any]] = {}
-        self._context = copy_context()
-        self._context.run(OWNER.set, self)
+        self.silent = False
+        self.halted = False
+        self.transports: dict[SimTransport, None] = {}
+        self.tasks: dict[int, SimTask[Any]] = {}
+        self.context = copy_context()
+        self.context.run(OWNER.set, self)
+        self._held: list[asyncio.Handle] = []
 
     def run(self, what: Callable[[], _T]) -> _T:
         """Call something as this process."""
-        return self._context.copy().run(what)
+        return self.context.copy().run(what)
 
-    def deliver(self, what: Callable[[], None]) -> None:
-        """Let something arrive here."""
-        if not self.alive:
-            return
+    def hold(self, handle: asyncio.Handle) -> bool:
         if self.frozen:
-            self.late.append(what)
-        else:
-            self.run(what)
+            self._held.append(handle)
+            return True
+        # What a dead process still unwinds has no effect; it sets no alarm clock.
+        return not self.alive and isinstance(handle, asyncio.TimerHandle)
 
-    def thaw(self) -> None:
+    def adopt(self, task: SimTask[Any]) -> None:
+        self.tasks[task.number] = task
+        task.add_done_callback(self._release)
+
+    def _release(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.pop(hash(task), None)
+
+    def freeze(self) -> None:
+        """Stop doing anything, as by SIGSTOP: the kernel goes on accepting connections and keeping what arrives."""
+        self.frozen = self.halted = True
+
+    def thaw(self, loop: SimLoop) -> None:
         """Go on where it stood."""
         self.frozen = False
-        late, self.late = self.late, []
-        for what in late:
-            self.deliver(what)
+        self.halted = not self.alive
+        held, self._held = self._held, []
+        loop.again(held)
 
-    def adopt(self, number: int, task: asyncio.Task[Any]) -> None:
-        """A task of this process began."""
-        self.tasks[number] = task
-        task.add_done_callback(lambda _: self.tasks.pop(number, None))
+    def crash(self, loop: SimLoop, *, silent: bool = False) -> None:
+        """The process dies. Its connections are reset by the kernel, or ``silent``, where the machine has lost power.
 
-    def crash(self) -> None:
-        """The process dies: its connections are reset, its tasks are dropped, and nothing that they still do has any effect."""
-        for transport in self.transports[:]:
-            transport.break_off()
-        self.alive = False
+        Its tasks are cancelled only after nothing that they still do has any effect; fence the disk off before.
+        """
+        for transport in list(self.transports):
+            transport.break_off(silent=silent)
+        self.alive, self.silent, self.halted = False, silent, True
         for task in list(self.tasks.values()):
             task.cancel()
+        if self.frozen:
+            self.thaw(loop)
 
 
 class Weather:
     """What the network is like: times in seconds, chances between 0 and 1.
 
     ``reset`` and ``vanish`` are chances per write that the connection is reset, or that nothing gets through it any more in
-    this direction, without anybody being told.
+    this direction, without anybody being told; ``vanish`` is also the chance that nobody answers an attempt to connect.
     """
 
     def __init__(self) -> None:
@@ -80,21 +105,25 @@ class Weather:
 
 
 class SimTransport(asyncio.Transport):
-    """One end of a connection. It has no socket."""
+    """One end of a connection. It has no socket. ``number`` is its connection's, ``accepted`` whether it is the server's end."""
 
-    def __init__(self, network: "SimNetwork", node: Node) -> None:
+    def __init__(self, network: "SimNetwork", node: Node, number: int, weather: Weather, *, accepted: bool) -> None:
         super().__init__()
         self._network = network
+        self._loop = network.loop
+        self._weather = weather
         self.node = node
+        self.number = number
+        self.accepted = accepted
         self.peer: SimTransport | None = None
         self.protocol: asyncio.Protocol | None = None
         self._closing = False
         self._lost = False
         self._vanished = False
         self._paused = False
-        self._inbox: list[bytes] = []
-        self._arrives = 0.0
-        node.transports.append(self)
+        self._inbox: list[bytes | None] = []
+        self._arrives = 0
+        node.transports[self] = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -106,31 +135,36 @@ class SimTransport(asyncio.Transport):
         if isinstance(protocol, asyncio.Protocol):
             self.protocol = protocol
 
+    def is_reading(self) -> bool:
+        return not self._paused and not self._closing
+
     def pause_reading(self) -> None:
         self._paused = True
 
     def resume_reading(self) -> None:
-        self._paused = False
-        inbox, self._inbox = self._inbox, []
-        for data in inbox:
-            self._receive(data)
+        # Not from within: a protocol does not expect data before its call has returned.
+        if self._paused:
+            self._paused = False
+            self._loop.call_soon(self._read_on, context=self.node.context)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing or not data or not self.node.alive:
             return
-        for piece in self._network.pieces(bytes(data)):
-            if self._network.strikes(self._network.weather.vanish):
+        self._hear("out", bytes(data))
+        weather, network = self._weather, self._network
+        for piece in network.pieces(weather, bytes(data)):
+            if network.strikes(weather.vanish):
                 self._vanished = True
-            if self._network.strikes(self._network.weather.reset):
+            if network.strikes(weather.reset):
                 self.break_off()
                 return
-            self._send(partial(SimTransport._receive, data=piece))
+            self._send(SimTransport._arrive, piece)
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        self._send(lambda peer: peer._end_of_file())
+        self._send(SimTransport._arrive, None)
 
     def can_write_eof(self) -> bool:
         return True
@@ -144,49 +178,90 @@ class SimTransport(asyncio.Transport):
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            self._send(lambda peer: peer._end_of_file())
-            self._network.loop.call_soon(self._lose, None)
+            self._send(SimTransport._arrive, None)
+            self._loop.call_soon(self._lose, None, context=self.node.context)
 
     def abort(self) -> None:
         if not self._closing:
             self._closing = True
-            self._send(lambda peer: peer._lose(ConnectionResetError(104, "reset by peer")))
-            self._network.loop.call_soon(self._lose, None)
+            self._send(SimTransport._reset)
+            self._loop.call_soon(self._lose, None, context=self.node.context)
 
-    def break_off(self) -> None:
-        """Reset the connection, as a kernel does for a process that died."""
-        self._send(lambda peer: peer._lose(ConnectionResetError(104, "reset by peer")))
+    def vanish(self) -> None:
+        """Let nothing get through from here on, in this direction."""
+        self._vanished = True
+
+    def break_off(self, *, silent: bool = False) -> None:
+        """Reset the connection from without, as a middlebox does, or the kernel for a process that died."""
+        if not silent:
+            self._send(SimTransport._reset)
+            self._hear("reset")
         self._closing = True
-        self._network.loop.call_soon(self._lose, ConnectionResetError(104, "reset by peer"))
+        self._loop.call_soon(self._lose, ConnectionResetError(_RESET, "reset by peer"), context=self.node.context)
 
-    def _send(self, tell: "Callable[[SimTransport], None]") -> None:
+    def open(self, protocol: asyncio.Protocol) -> None:
+        """Give the end its protocol."""
+        self.protocol = protocol
+        self._hear("opened")
+        protocol.connection_made(self)
+
+    def accept(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Give the server's end its protocol."""
+        if not self._lost:
+            self.open(factory())
+
+    def _send(self, tell: Callable[..., None], *args: Any) -> None:
         peer = self.peer
         if peer is None or self._vanished or not self.node.alive:
             return
         # In order: nothing overtakes what was sent before it.
-        self._arrives = max(self._arrives, self._network.loop.time() + self._network.latency())
-        self._network.loop.call_at(self._arrives, lambda: peer.node.deliver(lambda: None if peer._lost else tell(peer)))
+        self._arrives = max(self._arrives, self._loop.now + round(1e9 * self._network.latency(self._weather)))
+        if peer.node.silent:
+            # The machine that lost power is up again, and its kernel knows nothing of this connection.
+            if self._network.up(peer.node.name):
+                self._loop.call_at(self._arrives / 1e9, self._reset, context=self.node.context)
+            return
+        self._loop.call_at(self._arrives / 1e9, tell, peer, *args, context=peer.node.context)
 
-    def _receive(self, data: bytes) -> None:
+    def _arrive(self, data: bytes | None) -> None:
         if self._closing or self.protocol is None:
             return
-        if self._paused:
+        if self._paused or self._inbox:
             self._inbox.append(data)
         else:
-            self.protocol.data_received(data)
+            self._read(data)
 
-    def _end_of_file(self) -> None:
-        if self.protocol is not None and not self.protocol.eof_received():
+    def _read_on(self) -> None:
+        while self._inbox and not self._paused and not self._closing:
+            self._read(self._inbox.pop(0))
+
+    def _read(self, data: bytes | None) -> None:
+        assert self.protocol is not None, "the end was not opened"
+        if data is not None:
+            self._hear("in", data)
+            self.protocol.data_received(data)
+            return
+        self._hear("eof")
+        if not self.protocol.eof_received():
             self.close()
+
+    def _reset(self) -> None:
+        self._hear("reset")
+        self._lose(ConnectionResetError(_RESET, "reset by peer"))
 
     def _lose(self, exc: Exception | None) -> None:
         if self._lost:
             return
         self._closing = self._lost = True
-        if self in self.node.transports:
-            self.node.transports.remove(self)
+        self.node.transports.pop(self, None)
         if self.protocol is not None and self.node.alive:
+            self._hear("lost")
             self.protocol.connection_lost(exc)
+
+    def _hear(self, what: Happening, data: bytes = b"") -> None:
+        ear = self.node.ear
+        if ear is not None:
+            ear(what, self, data)
 
 
 class SimListener:
@@ -205,30 +280,36 @@ class SimListener:
 
 
 class SimNetwork:
-    """All nodes and what is between them."""
+    """All nodes and what is between them. ``weathers`` has the weather of the way to a node, where it is not that of all."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rng: random.Random) -> None:
+    def __init__(self, loop: SimLoop, rng: random.Random) -> None:
         self.loop = loop
         self.weather = Weather()
+        self.weathers: dict[str, Weather] = {}
         self.listening: dict[tuple[str, int], tuple[Node, Callable[[], asyncio.Protocol]]] = {}
+        self.connections = 0
         self._rng = rng
         self._next_port = 40_000
 
-    def latency(self) -> float:
+    def latency(self, weather: Weather) -> float:
         """How long the next thing takes, seconds."""
-        low, high = self.weather.slow_latency if self.strikes(self.weather.slow) else self.weather.latency
-        return self._rng.uniform(low, high)
+        low, high = weather.slow_latency if self.strikes(weather.slow) else weather.latency
+        return low + (high - low) * self._rng.random()
 
     def strikes(self, chance: float) -> bool:
         """Whether something of this chance happens now."""
         return chance > 0 and self._rng.random() < chance
 
-    def pieces(self, data: bytes) -> list[bytes]:
+    def pieces(self, weather: Weather, data: bytes) -> list[bytes]:
         """The pieces in which data arrives."""
-        if len(data) < 2 or not self.strikes(self.weather.split):
+        if len(data) < 2 or not self.strikes(weather.split):
             return [data]
         cut = self._rng.randint(1, len(data) - 1)
         return [data[:cut], data[cut:]]
+
+    def up(self, name: str) -> bool:
+        """Whether a process listens on the node of this name."""
+        return any(node.alive for (host, _), (node, _) in self.listening.items() if host == name)
 
     def port(self) -> int:
         """A port that nobody has."""
@@ -239,17 +320,13 @@ class SimNetwork:
         """The network as a node sees it."""
         return NodeNetwork(self, node)
 
-    def connect(
-        self, factory: Callable[[], asyncio.Protocol], node: Node, other: Node, accept: Callable[[], asyncio.Protocol]
-    ) -> tuple[SimTransport, asyncio.Protocol]:
-        """Join two nodes at once; the calling side is told first."""
-        here, there = SimTransport(self, node), SimTransport(self, other)
+    def join(self, node: Node, other: Node, weather: Weather) -> tuple[SimTransport, SimTransport]:
+        """The two ends of a new connection."""
+        self.connections += 1
+        here = SimTransport(self, node, self.connections, weather, accepted=False)
+        there = SimTransport(self, other, self.connections, weather, accepted=True)
         here.peer, there.peer = there, here
-        here.protocol = factory()
-        there.protocol = accepted = other.run(accept)
-        other.run(partial(accepted.connection_made, there))
-        here.protocol.connection_made(here)
-        return here, here.protocol
+        return here, there
 
 
 class NodeNetwork:
@@ -263,13 +340,21 @@ class NodeNetwork:
         self, factory: Callable[[], asyncio.Protocol], host: str, port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         network = self._network
-        await asyncio.sleep(network.latency())
+        weather = network.weathers.get(host, network.weather)
+        await asyncio.sleep(network.latency(weather))
         found = network.listening.get((host, port))
-        await asyncio.sleep(network.latency())
-        if found is None or not found[0].alive:
-            raise ConnectionRefusedError(111, "connection refused")
+        if network.strikes(weather.vanish) or (found is not None and found[0].silent):
+            await network.loop.create_future()
+        await asyncio.sleep(network.latency(weather))
+        if found is None or not found[0].alive or network.listening.get((host, port)) is not found:
+            raise ConnectionRefusedError(_REFUSED, "connection refused")
         other, accept = found
-        return network.connect(factory, self._node, other, accept)
+        here, there = network.join(self._node, other, weather)
+        # The kernel accepts for a process that is frozen; the process sees it later.
+        network.loop.call_soon(there.accept, accept, context=other.context)
+        protocol = factory()
+        here.open(protocol)
+        return here, protocol
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Listener:
         address = (self._node.name, port or self._network.port())

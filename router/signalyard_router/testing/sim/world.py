@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from signalyard_router.ports import Clock, Disk, Network
-from signalyard_router.testing.sim.disk import SimDisk
-from signalyard_router.testing.sim.loop import SimLoop
+from signalyard_router.testing.sim.disk import Needle, SimDisk
+from signalyard_router.testing.sim.loop import OWNER, SimLoop
 from signalyard_router.testing.sim.network import Node, SimNetwork
 
 BEGINNING = 1_718_900_000_000_000_000
@@ -51,27 +51,37 @@ class Simulation:
         self.loop = SimLoop()
         self.network = SimNetwork(self.loop, random.Random(self.rng.getrandbits(64)))
         self.clock = SimClock(self.loop)
-        self.unhandled: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: self.unhandled.append(context))
+        self.unhandled: list[str] = []
+        self.loop.set_exception_handler(self._note)
 
-    def world(self, node: Node, disk: SimDisk) -> SimWorld:
-        """The world of a process that starts on ``node`` and takes ``disk`` over."""
-        return SimWorld(self.clock, self.network.of(node), disk.mount(), random.Random(self.rng.getrandbits(64)))
+    def world(self, node: Node, disk: SimDisk, clock: SimClock | None = None) -> SimWorld:
+        """The world of a process that starts on ``node`` and takes ``disk`` over; ``clock`` where it has one of its own."""
+        rng = random.Random(self.rng.getrandbits(64))
+        return SimWorld(clock or self.clock, self.network.of(node), disk.mount(), rng)
 
-    def disk(self) -> SimDisk:
+    def disk(self, needle: Needle | None = None) -> SimDisk:
         """A new disk."""
-        return SimDisk(random.Random(self.rng.getrandbits(64)))
+        return SimDisk(random.Random(self.rng.getrandbits(64)), needle)
 
     def spawn(self, node: Node, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         """Start a task as a process."""
         return node.run(lambda: self.loop.create_task(coroutine))
+
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Keep what nobody handled, unless it is a dead process that it happened in."""
+        source = context.get("task") or context.get("future") or context.get("handle")
+        owner = getattr(source, "owner", None) or OWNER.get()
+        if isinstance(source, asyncio.Handle):
+            owner = source._context.get(OWNER)  # type: ignore[attr-defined]
+        if isinstance(owner, Node) and not owner.alive:
+            return
+        self.unhandled.append(f"{context['message']}: {context.get('exception')!r}")
 
     def run(self, scenario: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Play a scenario; tasks that it leaves behind are cancelled.
 
         Raises what the scenario raises, and DeadlockError.
         """
-        asyncio.set_event_loop(None)
         try:
             return self.loop.run_until_complete(scenario())
         finally:

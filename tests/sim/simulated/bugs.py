@@ -1,0 +1,286 @@
+"""Bugs to plant: each is one that somebody could make, and that a promise forbids."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from signalyard import oip
+from signalyard.words import Reason
+from signalyard_router.adapters.http import server
+from signalyard_router.adapters.oip import connection, pool, upstream
+from signalyard_router.adapters.oip.errors import ExpiredError
+from signalyard_router.flow import scoring
+from signalyard_router.journal import local
+from signalyard_router.rules import budget, check, gate
+from signalyard_router.rules.units import SECOND
+
+Change = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """``changes`` puts wrong code in the place of right; ``breaks`` says which promise that breaks."""
+
+    breaks: str
+    changes: Callable[[], list[Change]]
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Let it be there for a while."""
+        with ExitStack() as stack:
+            for place, name, wrong in self.changes():
+                stack.enter_context(patch.object(place, name, wrong))
+            yield
+
+
+def _window_extended() -> list[Change]:
+    right = gate._next
+
+    def wrong(before: Any, record: Any, decision: Any) -> Any:
+        state = right(before, record, decision)
+        if record.reason is Reason.DUPLICATE:
+            emission = msgspec.structs.replace(state.emission, at=record.t)
+            state = msgspec.structs.replace(state, emission=emission)
+        return state
+
+    return [(gate, "_next", wrong)]
+
+
+def _sync_not_awaited() -> list[Change]:
+    right = local.LocalJournal.__init__
+
+    def wrong(self: Any, world: Any, settings: Any, *args: Any) -> None:
+        right(self, world, settings, *args)
+        self._settings = replace(settings, durability="os")
+
+    return [(local.LocalJournal, "__init__", wrong)]
+
+
+def _visible_before_sync() -> list[Change]:
+    async def wrong(self: Any, group: Any) -> None:
+        for record in group.records:
+            self._gate.apply(record)
+        try:
+            await self._file.write_and_sync(b"".join(group.lines))
+        except OSError as exc:
+            self._fail(group, exc, reopen=True)
+        else:
+            self._confirm(group)
+        finally:
+            self._writing = None
+            if self._waiting:
+                self._flush()
+
+    return [(local.LocalJournal, "_write_through", wrong)]
+
+
+def _connection_reused() -> list[Change]:
+    right = connection.Connection.send
+
+    def expire(self: Any) -> None:
+        self._timer = None
+        self.failure = ExpiredError("no answer within the budget")
+        waiter, self._waiter = self._waiter, None
+        self._on_closed.__self__._idle.append(self)
+        waiter.set_result(None)
+
+    def send(self: Any, request: bytes, seconds: float) -> Any:
+        self.failure = None
+        return right(self, request, seconds)
+
+    return [(connection.Connection, "_expire", expire), (connection.Connection, "send", send)]
+
+
+def _exit_swallowed() -> list[Change]:
+    return [(gate, "_reduces", lambda direction, position, last: False)]
+
+
+def _revert_forgotten() -> list[Change]:
+    right = local.LocalJournal._take_back
+
+    def wrong(self: Any, group: Any) -> None:
+        if self._settings.durability == "fsync":
+            right(self, group)
+
+    return [(local.LocalJournal, "_take_back", wrong)]
+
+
+def _torn_line_kept() -> list[Change]:
+    right = local.read
+
+    def wrong(disk: Any, folder: str, tail: Any) -> Iterator[Any]:
+        yield from right(disk, folder, tail)
+        tail.size, tail.torn = tail.size + tail.torn, 0
+
+    return [(local, "read", wrong)]
+
+
+def _lookup_skipped() -> list[Change]:
+    return [(gate.Gate, "settled", lambda self, proposal_id, route, symbol: None)]
+
+
+def _held_from_emitted() -> list[Change]:
+    return [(local.LocalJournal, "held", lambda self, route, symbol: self._gate.position(route, symbol))]
+
+
+def _out_of_order_accepted() -> list[Change]:
+    right = gate.Gate.admit
+
+    def wrong(self: Any, proposal: Any, now: int, *, late: bool) -> Any:
+        return right(self, msgspec.structs.replace(proposal, ts_event=1 << 62), now, late=late)
+
+    return [(gate.Gate, "admit", wrong)]
+
+
+def _answered_before_write() -> list[Change]:
+    right = local.LocalJournal._open
+
+    class Later:
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def write(self, data: bytes) -> None:
+            asyncio.get_running_loop().call_soon(self._file.write, data)
+
+    def wrong(self: Any, software: str) -> Any:
+        file = right(self, software)
+        return Later(file) if self._settings.durability == "os" else file
+
+    return [(local.LocalJournal, "_open", wrong)]
+
+
+def _last_rung_unbounded() -> list[Change]:
+    right = budget.Budget.rung_until
+
+    def wrong(self: Any, now: int, calls_left: int) -> int:
+        return now + SECOND if calls_left <= 1 else right(self, now, calls_left)
+
+    return [(budget.Budget, "rung_until", wrong)]
+
+
+def _sequence_stale_after_restart() -> list[Change]:
+    right = local.LocalJournal._open
+
+    def wrong(self: Any, software: str) -> Any:
+        file = right(self, software)
+        for key, state in self._gate._instruments.items():
+            if state.emission is not None and state.emission.seq > 1:
+                emission = msgspec.structs.replace(state.emission, seq=state.emission.seq - 1)
+                self._gate._instruments[key] = msgspec.structs.replace(state, emission=emission)
+        return file
+
+    return [(local.LocalJournal, "_open", wrong)]
+
+
+def _latch_forgotten_at_restart() -> list[Change]:
+    right = local.LocalJournal._open
+
+    def wrong(self: Any, software: str) -> Any:
+        file = right(self, software)
+        for key, state in self._gate._instruments.items():
+            self._gate._instruments[key] = msgspec.structs.replace(state, latched="", flips=())
+        return file
+
+    return [(local.LocalJournal, "_open", wrong)]
+
+
+def _clock_steps_back() -> list[Change]:
+    return [(local.LocalJournal, "now", property(lambda self: self._world.clock.wall()))]
+
+
+def _standby_unmarked() -> list[Change]:
+    right = scoring.Scoring._take
+
+    def wrong(self: Any, rung: Any, depth: int, cases: Any, answer: Any, step: Any) -> None:
+        right(self, rung, depth, cases, answer, step)
+        for case in cases:
+            if case.answer is not None:
+                case.answer = msgspec.structs.replace(case.answer, failover=False)
+
+    return [(scoring.Scoring, "_take", wrong)]
+
+
+def _wrong_id_accepted() -> list[Change]:
+    right = upstream.decode_response
+
+    def wrong(body: bytes, *, request_id: str, **more: Any) -> Any:
+        try:
+            request_id = msgspec.json.decode(body, type=oip.InferResponse).id or request_id
+        except ValueError:
+            pass
+        return right(body, request_id=request_id, **more)
+
+    return [(upstream, "decode_response", wrong)]
+
+
+def _budget_constant() -> list[Change]:
+    right = pool.at_budget
+    return [(pool, "at_budget", lambda head, microseconds, body: right(head, 100_000, body))]
+
+
+def _flat_without_position() -> list[Change]:
+    right = gate.Gate._admit_direction
+
+    def wrong(self: Any, proposal: Any, direction: Any, state: Any, now: int) -> Any:
+        return right(self, msgspec.structs.replace(proposal, reduce_only=False), direction, state, now)
+
+    return [(gate.Gate, "_admit_direction", wrong)]
+
+
+def _range_unchecked() -> list[Change]:
+    right = check.Checker.vector
+
+    def wrong(self: Any, columns: Any, values: Any) -> Any:
+        return right(self, columns, [None if value is None else min(value, 1.0) if name == "p" else value
+                                     for name, value in zip(columns, values, strict=False)])  # fmt: skip
+
+    return [(check.Checker, "vector", wrong)]
+
+
+def _drain_cuts() -> list[Change]:
+    async def wrong(self: Any, grace_seconds: float) -> None:
+        self._listener.close()
+        for open_connection in list(self._open.connections):
+            open_connection.transport.abort()
+
+    return [(server.HttpServer, "drain", wrong)]
+
+
+def _deadline_of_first_route() -> list[Change]:
+    from signalyard_router import router
+
+    return [(router.Router, "_share_deadline", lambda self, *args: None)]
+
+
+BUGS = {
+    "window_extended": Bug("2: a duplicate extends the window, and a signal that is due is swallowed", _window_extended),
+    "sync_not_awaited": Bug("3: answered before the record is on the medium", _sync_not_awaited),
+    "visible_before_sync": Bug("3: a look-up finds what is not on the medium yet", _visible_before_sync),
+    "connection_reused": Bug("2: a connection is used again on which an answer is outstanding", _connection_reused),
+    "exit_swallowed": Bug("2: the filters stop an exit", _exit_swallowed),
+    "revert_forgotten": Bug("3: memory knows what could not be written", _revert_forgotten),
+    "torn_line_kept": Bug("3: a torn last line is written on", _torn_line_kept),
+    "lookup_skipped": Bug("2: the same proposal is settled twice", _lookup_skipped),
+    "held_from_emitted": Bug("2: hysteresis remembers what was emitted, not what was mapped", _held_from_emitted),
+    "out_of_order_accepted": Bug("2: an older snapshot makes a signal", _out_of_order_accepted),
+    "answered_before_write": Bug("3: answered before it is recorded", _answered_before_write),
+    "last_rung_unbounded": Bug("1: the last rung forgets the deadline", _last_rung_unbounded),
+    "sequence_stale_after_restart": Bug("2: a number is used twice after a restart", _sequence_stale_after_restart),
+    "latch_forgotten_at_restart": Bug("2: a restart resets the latch", _latch_forgotten_at_restart),
+    "clock_steps_back": Bug("2: the journal's time follows the clock back", _clock_steps_back),
+    "standby_unmarked": Bug("6: a standby's signal is not marked", _standby_unmarked),
+    "wrong_id_accepted": Bug("2: an answer to another request is taken", _wrong_id_accepted),
+    "budget_constant": Bug("1: the model is told a constant, not what remains", _budget_constant),
+    "flat_without_position": Bug("6: the ladder says flat where nothing is open", _flat_without_position),
+    "range_unchecked": Bug("6: a value out of range is bent into it", _range_unchecked),
+    "drain_cuts": Bug("4: a restart cuts what is in hand", _drain_cuts),
+    "deadline_of_first_route": Bug("1: a slow route makes another one late", _deadline_of_first_route),
+}

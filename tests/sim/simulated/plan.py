@@ -1,0 +1,324 @@
+"""What a seed decides. A plan is data: it can be printed, made smaller and played again."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+MODELS = ("stable", "canary", "standby", "spare", "rules")
+"""The nodes of the model servers."""
+
+VERSIONS = {"stable": "7", "canary": "8", "standby": "6", "spare": "5", "rules": "1"}
+NUMBERS = {"7": 1, "8": 2, "6": 3, "5": 4, "1": 5}
+"""A version's mark in its scores."""
+
+FINAL = 90_000
+"""Tags from here on belong to the snapshots that are sent when everything is mended."""
+
+BEHAVIOURS = (
+    ("hang", "late", "not_found", "fail", "overloaded", "expired", "garbage", "not_json", "not_text", "wrong_shape")
+    + ("wrong_id", "wrong_version", "nan", "null", "half", "no_length", "close", "reset", "half_reset", "dribble")
+    + ("chunked", "twice", "again", "extra", "huge", "huge_header", "last", "then_close")
+)
+
+
+@dataclass(frozen=True)
+class Snap:
+    """One snapshot; ``p`` is its score in thousandths, ``tag`` its number, ``age`` milliseconds. Equal tags are the same one."""
+
+    tag: int
+    symbol: str
+    p: int
+    age: int = 0
+    sequence: int = 0
+    consumer: str = ""
+    route: str | None = None
+    flaw: str = ""
+
+
+@dataclass(frozen=True)
+class Send:
+    """One request. Times are milliseconds; ``budget`` is what the header says, None for none; ``tries`` with the retries."""
+
+    at: float
+    client: int
+    snaps: tuple[Snap, ...]
+    form: str = "list"
+    budget: float | None = None
+    patience: int = 300
+    tries: int = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something goes wrong at ``at``, and is mended after ``span`` milliseconds. What ``amount`` means depends on the kind."""
+
+    at: float
+    kind: str
+    span: float = 0
+    target: str = ""
+    amount: float = 0
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A world."""
+
+    seed: int
+    http: bool
+    durability: str
+    shared_clock: bool
+    calibrated: dict[str, bool]
+    stages: tuple[tuple[dict[str, Any], ...], ...]
+    split: float
+    slow: float
+    reset: float
+    vanish: float
+    sync_ms: float
+    late_ms: float
+    segment_bytes: int
+    remember: int
+    sends: tuple[Send, ...]
+    final: tuple[Send, ...]
+    faults: tuple[Fault, ...]
+    ends: float
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan of a seed."""
+    return _Planner(seed).plan()
+
+
+class _Planner:
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = random.Random(f"plan {seed}")
+        self.tags = 0
+
+    def chance(self, share: float) -> bool:
+        return self.rng.random() < share
+
+    def plan(self) -> Plan:
+        rng = self.rng
+        http = self.seed % 2 == 0
+        fsync = self.chance(0.5)
+        calm = self.chance(0.12)
+        routes = [self.route("one", ["a*.X"] if self.chance(0.6) else ["*.X"])]
+        if self.chance(0.4):
+            routes.append(self.route("two", ["*.X"]))
+        later = tuple(self.changed(route) for route in routes)
+        symbols = ["a1.X", "a2.X", "b1.X", "a3.X"][: rng.choice((1, 2, 2, 3, 4))]
+        lasts = rng.choice((1_500, 2_500, 4_000, 6_000))
+        sends = self.sends(symbols, [route["metadata"]["name"] for route in routes], lasts)
+        final = tuple(self.final(symbols, lasts))
+        return Plan(
+            seed=self.seed,
+            http=http,
+            durability="fsync" if fsync else "os",
+            shared_clock=self.chance(0.7),
+            calibrated={name: self.chance(0.85) for name in MODELS},
+            stages=(tuple(routes), later),
+            split=0 if calm else rng.choice((0, 0.1, 0.5)),
+            slow=0 if calm else rng.choice((0, 0, 0.02, 0.1)),
+            reset=0 if calm else rng.choice((0, 0, 0.002, 0.01)),
+            vanish=0 if calm else rng.choice((0, 0, 0.002, 0.01)),
+            sync_ms=rng.choice((0.1, 0.3, 2.0)),
+            late_ms=rng.choice((0.4, 3.0, 30.0, 200.0)),
+            segment_bytes=rng.choice((1 << 28, 1 << 28, 4_000)),
+            remember=rng.choice((65_536, 65_536, 65_536, 3)),
+            sends=sends,
+            final=final,
+            faults=() if calm else self.faults(lasts, fsync=fsync),
+            ends=lasts,
+        )
+
+    # Routes
+
+    def route(self, name: str, instruments: list[str]) -> dict[str, Any]:
+        rng = self.rng
+        weight = rng.choice((0, 0, 10, 50))
+        tracks: list[dict[str, Any]] = [self.track("stable", "stable", 100 - weight)]
+        if weight or self.chance(0.3):
+            tracks.append(self.track("canary", "canary", weight))
+        standbys = rng.choice(((), ("standby",), ("standby",), ("standby", "spare")))
+        tracks += [self.track("standby", node) for node in standbys]
+        mapping: dict[str, Any] = {"otherwise": rng.choice(("abstain", "flat"))}
+        mapping["long"] = {"enter": 0.6, "exit": 0.52} if self.chance(0.7) else {"enter": 0.6}
+        if self.chance(0.9):
+            mapping["short"] = {"enter": 0.4, "exit": 0.48} if self.chance(0.7) else {"enter": 0.4}
+        if self.chance(0.6):
+            mapping["position"] = {"max": rng.choice((1.0, 0.5))}
+        filters: dict[str, Any] = {}
+        if self.chance(0.4):
+            filters["minConfidence"] = rng.choice((0.55, 0.7))
+        if self.chance(0.2):
+            filters["directions"] = list(rng.choice((("long", "flat"), ("long", "short"), ("short",))))
+        if self.chance(0.2):
+            filters["filterExits"] = True
+        limits: dict[str, Any] = {}
+        if self.chance(0.3):
+            limits["signals"] = rng.choice(("2/s", "5/s", "6/min"))
+        if self.chance(0.3):
+            limits["flips"] = rng.choice(("1/s", "2/s", "3/min"))
+        spec: dict[str, Any] = {
+            "model": f"m-{name}",
+            "instruments": instruments,
+            "tracks": tracks,
+            "mapping": mapping,
+            "filters": filters,
+            "limits": limits,
+            "dedupe": {"window": rng.choice(("100ms", "500ms", "2s", "5s"))},
+            "deadline": rng.choice(("20ms", "50ms", "100ms", "100ms", "200ms")),
+            "validFor": rng.choice(("1s", "5s")),
+        }
+        ladder = self.ladder(standbys)
+        if ladder is not None:
+            spec["ladder"] = ladder
+        if weight and self.chance(0.3):
+            spec["pin"] = {"a1.X": rng.choice(("stable", "canary"))}
+        return {
+            "apiVersion": "signalyard.io/v1alpha1",
+            "kind": "SignalRoute",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+
+    def track(self, name: str, node: str, weight: float | None = None) -> dict[str, Any]:
+        part = {"name": name, "version": VERSIONS[node], "endpoint": {"service": node, "port": 80}}
+        return part if weight is None else part | {"weight": weight}
+
+    def ladder(self, standbys: tuple[str, ...]) -> list[dict[str, Any]] | None:
+        if self.chance(0.3):
+            return None
+        rungs: list[dict[str, Any]] = [{"standby": VERSIONS[node]} for node in standbys if self.chance(0.8)]
+        if self.chance(0.25):
+            rungs.append({"model": {"name": "rules", "version": "1", "endpoint": {"service": "rules", "port": 80}}})
+        if self.chance(0.35):
+            after = self.rng.choice(("50ms", "300ms", "1s"))
+            rungs.append({"flat": {"after": after, "instrumentsPerMinute": self.rng.choice((1, 2, 10))}})
+        if self.chance(0.7):
+            rungs.append({"skip": {}})
+        return rungs
+
+    def changed(self, route: dict[str, Any]) -> dict[str, Any]:
+        spec = dict(route["spec"])
+        if self.chance(0.5):
+            spec["dedupe"] = {"window": self.rng.choice(("200ms", "1s"))}
+        if self.chance(0.3):
+            spec["limits"] = {}
+        return route | {"spec": spec}
+
+    # What clients send
+
+    def sends(self, symbols: list[str], routes: list[str], lasts: int) -> tuple[Send, ...]:
+        rng = self.rng
+        sends: list[Send] = []
+        places = {symbol: 500 for symbol in symbols}
+        count = rng.choice((20, 35, 50, 80))
+        storms = [rng.uniform(0, lasts) for _ in range(2)]
+        for _ in range(count):
+            at = rng.uniform(0, lasts) if self.chance(0.7) else min(lasts, rng.choice(storms) + rng.uniform(0, 20))
+            rows = 1 if self.chance(0.7) else rng.randint(2, 4)
+            snaps = tuple(self.snap(rng.choice(symbols), routes, places) for _ in range(rows))
+            form = "one" if rows == 1 and self.chance(0.6) else "list"
+            if form == "list" and self.chance(0.3) and not any(snap.flaw for snap in snaps):
+                # columns share route and consumer
+                first = snaps[0]
+                snaps = tuple(_with(snap, route=first.route, consumer=first.consumer) for snap in snaps)
+                form = "columns"
+            budget = rng.choice((1.0, 8, 30, 1000)) if self.chance(0.15) else None
+            patience = rng.choice((15, 60, 300, 300, 300, 1_000))
+            send = Send(at, rng.randrange(3), snaps, form, budget, patience, rng.choice((1, 1, 2, 3)))
+            sends.append(send)
+            if self.chance(0.15):
+                again = at + rng.choice((0, 0.05, rng.uniform(0, 200), rng.uniform(0, 1_500)))
+                sends.append(Send(again, rng.randrange(3), snaps, "list", None, patience, 1))
+        return tuple(sorted(sends, key=lambda send: send.at))
+
+    def snap(self, symbol: str, routes: list[str], places: dict[str, int]) -> Snap:
+        rng = self.rng
+        if self.chance(0.45):
+            places[symbol] = rng.choice((50, 150, 300, 390, 410, 450, 470, 490, 500, 510, 530, 550, 590, 610, 700, 850, 950))
+        p = min(998, max(1, places[symbol] + rng.randint(-3, 3)))
+        age = rng.choice((0, 0, 0, 0, 5, 50, 300))
+        flaw = ""
+        if self.chance(0.06):
+            flaw = rng.choice(("missing", "range", "unknown", "symbol", "no_route", "unknown_route", "old", "future", "form"))
+        self.tags += 1
+        return Snap(
+            tag=self.tags,
+            symbol=symbol,
+            p=p,
+            age={"old": 60_000, "future": -60_000}.get(flaw, age),
+            sequence=rng.choice((0, 0, 0, 1, 2)),
+            consumer=rng.choice(("", "", "", "risk")),
+            route=rng.choice(routes) if self.chance(0.2) else None,
+            flaw=flaw,
+        )
+
+    def final(self, symbols: list[str], lasts: float) -> list[Send]:
+        sends = []
+        for index, symbol in enumerate(symbols):
+            for turn, p in enumerate((900, 100)):
+                tag = FINAL + 2 * index + turn
+                at = lasts + 10 * index + 500 * turn
+                sends.append(Send(at, 0, (Snap(tag, symbol, p),), "one", None, 1_000, 1))
+        return sends
+
+    # What goes wrong
+
+    def faults(self, lasts: float, *, fsync: bool) -> tuple[Fault, ...]:
+        rng = self.rng
+        makers = [self.behaviour, self.behaviour, self.script, self.model_frozen, self.model_down, self.weather]
+        makers += [self.router_frozen, self.clock, self.crash, self.deploy, self.disk]
+        if fsync:
+            makers += [self.power, self.disk]
+        faults = [rng.choice(makers)(rng.uniform(0, lasts)) for _ in range(rng.choice((0, 1, 2, 3, 5)))]
+        return tuple(sorted(faults, key=lambda fault: fault.at))
+
+    def span(self) -> float:
+        return self.rng.choice((10, 60, 300, 1_200))
+
+    def model(self) -> str:
+        return self.rng.choice(("stable", "stable", "canary", "standby", "spare", "rules"))
+
+    def behaviour(self, at: float) -> Fault:
+        return Fault(at, "behaviour", self.span(), self.model(), words=(self.rng.choice(BEHAVIOURS),))
+
+    def script(self, at: float) -> Fault:
+        words = tuple(self.rng.choice(("good", *BEHAVIOURS)) for _ in range(self.rng.randint(1, 8)))
+        return Fault(at, "script", 0, self.model(), words=words)
+
+    def model_frozen(self, at: float) -> Fault:
+        return Fault(at, "model_frozen", self.span(), self.model())
+
+    def model_down(self, at: float) -> Fault:
+        return Fault(at, "model_down", self.span(), self.model())
+
+    def weather(self, at: float) -> Fault:
+        what = self.rng.choice(("split", "slow", "reset", "vanish"))
+        target = self.rng.choice(("router", "router", *MODELS))
+        return Fault(at, "weather", self.span(), target, self.rng.choice((0.1, 0.5, 1.0)), (what,))
+
+    def router_frozen(self, at: float) -> Fault:
+        return Fault(at, "router_frozen", self.rng.choice((3, 30, 300)))
+
+    def clock(self, at: float) -> Fault:
+        return Fault(at, "clock", 0, amount=self.rng.choice((-5_000, -300, -20, 20, 300, 5_000)))
+
+    def crash(self, at: float) -> Fault:
+        return Fault(at, "crash", self.rng.choice((1, 50, 400)))
+
+    def power(self, at: float) -> Fault:
+        return Fault(at, "power", self.rng.choice((50, 400)))
+
+    def deploy(self, at: float) -> Fault:
+        return Fault(at, "deploy", self.rng.choice((1, 50)))
+
+    def disk(self, at: float) -> Fault:
+        what = self.rng.choice(("full", "read_only", "fail_sync", "slow_sync", "slow_sync", "fail_truncate"))
+        return Fault(at, "disk", self.span(), amount=self.rng.choice((0, 100, 1_500)), words=(what,))
+
+
+def _with(snap: Snap, **more: Any) -> Snap:
+    return Snap(**(snap.__dict__ | more))

@@ -1,0 +1,373 @@
+"""Plays a plan and writes its history."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from signalyard.problems import SignalyardError
+from signalyard.wire import Snapshot
+from signalyard_router.adapters.http.server import HttpServer
+from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.main import ProcessSettings, open_router
+from signalyard_router.router import Router
+from signalyard_router.rules.documents import RouteDocument, parse_document
+from signalyard_router.rules.rows import rows_of
+from signalyard_router.testing.model_server import Behaviour, ModelServer
+from signalyard_router.testing.sim.network import Node, Weather
+from signalyard_router.testing.sim.world import SimClock, Simulation
+from simulated.clients import HttpClient, body_of, snapshot_of
+from simulated.history import History
+from simulated.models import server
+from simulated.plan import FINAL, MODELS, Fault, Plan, Send
+
+_DRAIN = 2.0
+_QUIET = 3.0
+"""Seconds after the mending until the last snapshots: longer than the router waits to ask a model server again."""
+_LONGEST = 600.0
+_FOLDER = "journal"
+
+
+def play(plan: Plan) -> History:
+    """The history of a plan, the same whenever it is played. Raises DeadlockError."""
+    simulation = Simulation(plan.seed)
+    stage = _Stage(plan, simulation)
+    logger = logging.getLogger("signalyard")
+    handler = _Errors(stage.history)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        simulation.run(stage.play)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+    stage.history.inside += simulation.unhandled
+    stage.history.files = stage.disk.content(_FOLDER)
+    return stage.history
+
+
+class _Errors(logging.Handler):
+    """Exceptions that the router caught, logged and answered as internal errors: it should have none."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__(logging.ERROR)
+        self._history = history
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self._history.inside.append(f"logged: {record.getMessage()}: {record.exc_info[1]!r}")
+
+
+class _Documents:
+    """Implements `ports.RouteStore`."""
+
+    def __init__(self, documents: list[tuple[RouteDocument, str]]) -> None:
+        self._documents = documents
+
+    def load(self) -> list[tuple[RouteDocument, str]]:
+        return self._documents
+
+
+class _Stage:
+    """The machines of a world, and what happens to them."""
+
+    def __init__(self, plan: Plan, simulation: Simulation) -> None:
+        self.plan = plan
+        self.sim = simulation
+        self.loop = simulation.loop
+        self.history = History(simulation.loop)
+        self.disk = simulation.disk(self.history.needle)
+        self.clock = SimClock(simulation.loop)
+        self.documents = [
+            [(parse_document(document, "plan"), "plan") for document in stage] for stage in plan.stages
+        ]
+        self.times: dict[int, int] = {}
+        self.stage = 0
+        self.questions = 0
+        self.asking: set[asyncio.Task[None]] = set()
+        # the router's machine
+        self.node = Node("router", self.history.ear)
+        self.router: Router | None = None
+        self.stop = asyncio.Event()
+        self.running = asyncio.Event()
+        self.pause = 0.0
+        self.over = False
+        self.ending = False
+        # the model servers' machines, each with what it is told to do
+        self.models: dict[str, tuple[Node, ModelServer]] = {}
+        self.clients: list[HttpClient] = []
+
+    async def play(self) -> None:
+        async with asyncio.timeout(_LONGEST):
+            self._mend_everything()
+            for name in MODELS:
+                await self._start_model(name)
+            for number in range(3):
+                node = Node(f"client-{number}")
+                self.clients.append(HttpClient(self.loop, node, self.sim.network.of(node)))
+            machine = self.loop.create_task(self._machine())
+            await self.running.wait()
+            beginning = self.loop.time()
+            self._set_weather()
+            for fault in self.plan.faults:
+                self.loop.call_at(beginning + fault.at / 1000, self._strike, fault)
+            await self._send_all(self.plan.sends, beginning)
+            await asyncio.sleep(max(0.0, beginning + self.plan.ends / 1000 - self.loop.time()))
+            while self.asking:
+                await asyncio.wait(self.asking)
+            # A fault that was to strike or to be mended later than this has nothing more to do.
+            self.over = True
+            self._mend_everything()
+            await asyncio.sleep(_QUIET)
+            await self.running.wait()
+            if self.plan.shared_clock:
+                await self._send_all(self.plan.final, self.loop.time() - self.plan.ends / 1000)
+            else:
+                self.clock.offset = 0
+                await self._send_all(self.plan.final, self.loop.time() - self.plan.ends / 1000)
+            while self.asking:
+                await asyncio.wait(self.asking)
+            await self._ask_state()
+            for client in self.clients:
+                client.close()
+            node, self.ending = self.node, True
+            self.stop.set()
+            await machine
+            await asyncio.sleep(0.5)
+            if node.tasks or node.transports:
+                self.history.inside.append(
+                    f"left behind: {len(node.tasks)} tasks, {len(node.transports)} connections: "
+                    + ", ".join(repr(task.get_coro()) for task in node.tasks.values())
+                )
+
+    # The router's machine
+
+    async def _machine(self) -> None:
+        """Keeps the router running, as a supervisor does."""
+        while True:
+            self.stop = asyncio.Event()
+            task = self.sim.spawn(self.node, self._process(self.node))
+            await asyncio.wait([task])
+            self.running.clear()
+            self.router = None
+            if not task.cancelled() and (failure := task.exception()) is not None:
+                code = failure.problem if isinstance(failure, SignalyardError) else repr(failure)
+                self.history.add("failed", who=str(code), data=str(failure).encode())
+                self.pause = 0.2
+            elif self.ending:
+                return
+            self.history.add("down")
+            await asyncio.sleep(self.pause)
+            self.node = Node("router", self.history.ear)
+            self.history.add("up")
+
+    async def _process(self, node: Node) -> None:
+        """What `main.serve` does, but for the signals."""
+        plan, stop = self.plan, self.stop
+        world = self.sim.world(node, self.disk, self.clock)
+        registry = CollectorRegistry()
+        settings = ProcessSettings(
+            journal=JournalSettings(
+                folder=_FOLDER,
+                durability=plan.durability,  # type: ignore[arg-type]
+                segment_bytes=plan.segment_bytes,
+                remember=plan.remember,
+            )
+        )
+        store = _Documents(self.documents[self.stage])
+        async with open_router(settings, world=world, registry=registry, store=store) as router:
+            listening = HttpServer(world, router, HttpSettings(host="router", port=80), registry)
+            await listening.start()
+            self.router = router
+            self.running.set()
+            await stop.wait()
+            self.history.add("draining")
+            router.drain()
+            await listening.drain(_DRAIN)
+
+    # The model servers' machines
+
+    async def _start_model(self, name: str) -> None:
+        node = Node(name)
+        made = server(name, calibrated=self.plan.calibrated[name])
+        made.late_seconds = self.plan.late_ms / 1000
+        if name in self.models:
+            before = self.models[name][1]
+            made.behaviour, made.script = before.behaviour, before.script
+        self.models[name] = (node, made)
+        await self.sim.spawn(node, made.start(self.sim.network.of(node), port=80))
+
+    # What goes wrong
+
+    def _strike(self, fault: Fault) -> None:
+        if self.over:
+            return
+        self.history.add("fault", who=fault.kind)
+        heal = getattr(self, f"_{fault.kind}")(fault)
+        if heal is not None:
+            self.loop.call_later(fault.span / 1000, heal)
+
+    def _behaviour(self, fault: Fault):  # type: ignore[no-untyped-def]
+        made = self.models[fault.target][1]
+        made.behaviour = Behaviour(fault.words[0])
+
+        def heal() -> None:
+            self.models[fault.target][1].behaviour = Behaviour.GOOD
+
+        return heal
+
+    def _script(self, fault: Fault) -> None:
+        self.models[fault.target][1].script.extend(map(Behaviour, fault.words))
+
+    def _model_frozen(self, fault: Fault):  # type: ignore[no-untyped-def]
+        node = self.models[fault.target][0]
+        node.freeze()
+        return lambda: node.thaw(self.loop)
+
+    def _model_down(self, fault: Fault):  # type: ignore[no-untyped-def]
+        node = self.models[fault.target][0]
+        node.crash(self.loop, silent=fault.span > 100)
+
+        def heal() -> None:
+            if not self.models[fault.target][0].alive:
+                self.loop.create_task(self._start_model(fault.target))
+
+        return heal
+
+    def _weather(self, fault: Fault):  # type: ignore[no-untyped-def]
+        weather, what = self.sim.network.weathers[fault.target], fault.words[0]
+        setattr(weather, what, fault.amount)
+        return lambda: setattr(weather, what, 0 if self.over else getattr(self.plan, what))
+
+    def _router_frozen(self, fault: Fault):  # type: ignore[no-untyped-def]
+        node = self.node
+        node.freeze()
+        self.history.add("frozen")
+
+        def heal() -> None:
+            self.history.add("thawed")
+            node.thaw(self.loop)
+
+        return heal
+
+    def _clock(self, fault: Fault) -> None:
+        self.clock.offset += int(fault.amount * 1_000_000)
+
+    def _crash(self, fault: Fault, *, power: bool = False) -> None:
+        if not self.node.alive:
+            return
+        self.pause = fault.span / 1000
+        self.history.add("crash")
+        self.running.clear()
+        self.router = None
+        self.disk.fence()
+        self.node.crash(self.loop, silent=power)
+        if power:
+            self.disk.lose_power()
+
+    def _power(self, fault: Fault) -> None:
+        self._crash(fault, power=True)
+
+    def _deploy(self, fault: Fault) -> None:
+        if self.running.is_set():
+            self.pause = fault.span / 1000
+            self.stage = 1 - self.stage
+            self.stop.set()
+
+    def _disk(self, fault: Fault):  # type: ignore[no-untyped-def]
+        disk, what = self.disk, fault.words[0]
+        if what == "full":
+            disk.room = int(fault.amount)
+        elif what == "fail_truncate":
+            disk.room, disk.fail_truncate = int(fault.amount), True
+        elif what == "slow_sync":
+            disk.sync_seconds = fault.amount / 1000 or 0.03
+        elif what == "fail_sync":
+            disk.fail_sync = True
+        else:
+            disk.read_only = True
+        return self._mend_disk
+
+    def _mend_disk(self) -> None:
+        disk = self.disk
+        disk.room, disk.fail_truncate, disk.fail_sync, disk.read_only = None, False, False, False
+        disk.sync_seconds = self.plan.sync_ms / 1000
+
+    def _set_weather(self) -> None:
+        for name in ("router", *MODELS):
+            weather = self.sim.network.weathers.setdefault(name, Weather())
+            for what in ("split", "slow", "reset", "vanish"):
+                setattr(weather, what, 0 if self.over else getattr(self.plan, what))
+
+    def _mend_everything(self) -> None:
+        self._set_weather()
+        self._mend_disk()
+        if self.node.frozen:
+            self.history.add("thawed")
+            self.node.thaw(self.loop)
+        for name, (node, made) in list(self.models.items()):
+            made.behaviour = Behaviour.GOOD
+            made.script.clear()
+            node.thaw(self.loop)
+            if not node.alive:
+                self.loop.create_task(self._start_model(name))
+
+    # What is asked
+
+    async def _send_all(self, sends: Sequence[Send], beginning: float) -> None:
+        for send in sends:
+            await asyncio.sleep(max(0.0, beginning + send.at / 1000 - self.loop.time()))
+            task = self.loop.create_task(self._send(send))
+            self.asking.add(task)
+            task.add_done_callback(self.asking.discard)
+
+    async def _send(self, send: Send) -> None:
+        now = self.clock.wall() if self.plan.shared_clock or send.snaps[0].tag >= FINAL else self.sim.clock.wall()
+        for snap in send.snaps:
+            self.times.setdefault(snap.tag, now - snap.age * 1_000_000)
+        for _ in range(send.tries):
+            if await (self._ask_http(send) if self.plan.http else self._ask_inside(send)):
+                return
+            await asyncio.sleep(0.02)
+
+    async def _ask_http(self, send: Send) -> bool:
+        client = self.clients[send.client]
+        answer = await client.ask("POST", "/v1/predict", body_of(send, self.times), send.budget, send.patience)
+        return answer is not None and answer[0] < 500 and b'"unknown"' not in answer[1] and b"unavailable" not in answer[1]
+
+    async def _ask_inside(self, send: Send) -> bool:
+        """From within the router's process. The question dies with it."""
+        router, node = self.router, self.node
+        if router is None or not node.alive:
+            return False
+        self.questions += 1
+        number = self.questions
+        body = [snapshot_of(snap, self.times) for snap in send.snaps if snap.flaw != "form"]
+        rows = rows_of([Snapshot(**row) for row in body])
+        remaining = None if send.budget is None else int(send.budget * 1_000_000)
+
+        async def ask() -> bool:
+            self.history.add("ask", number, data=msgspec.json.encode(body), size=remaining or 0)
+            try:
+                decisions = await router.decide(rows, remaining=remaining)
+            except SignalyardError as exc:
+                self.history.add("refused", number, who=str(exc.problem))
+                return False
+            if not node.alive:
+                return False
+            data = msgspec.json.encode(decisions)
+            self.history.add("told", number, data=data)
+            return b'"unknown"' not in data and b"unavailable" not in data
+
+        task = self.sim.spawn(node, ask())
+        await asyncio.wait([task])
+        return not task.cancelled() and task.result()
+
+    async def _ask_state(self) -> None:
+        if self.plan.http:
+            await self.clients[0].ask("GET", "/v1/state", b"", None, 1_000)
+        elif self.router is not None:
+            self.history.add("state", data=msgspec.json.encode(self.router.state()))

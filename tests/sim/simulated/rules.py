@@ -1,0 +1,344 @@
+"""The rules of a decision, written a second time from their description in docs/architecture.md.
+
+It folds a journal record by record and says what each should have said. It shares no code with the router.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+
+from simulated.history import Json
+from simulated.models import confidence_of, score_of
+from simulated.plan import VERSIONS, Plan
+from simulated.reading import Line
+
+_UNITS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
+_MINUTE = 60_000_000_000
+_TRACKS = {"stable": "stable", "canary": "canary", "standby": "standby", "spare": "standby"}
+_PLACELESS = ("past_commit_by", "superseded", "out_of_order")
+
+NODES = {version: node for node, version in VERSIONS.items()}
+
+
+@lru_cache
+def duration(text: str) -> int:
+    """Nanoseconds."""
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    return round(float(digits) * _UNITS[text[len(digits) :]])
+
+
+def rate(text: str | None) -> tuple[int, int] | None:
+    """Count and window."""
+    if text is None:
+        return None
+    count, _, unit = text.partition("/")
+    return int(count), _UNITS[unit]
+
+
+def assigned(spec: Json, symbol: str) -> str:
+    """The track that decides for an instrument."""
+    if symbol in spec.get("pin", {}):
+        return str(spec["pin"][symbol])
+    slot = int.from_bytes(blake2b(f"{spec['model']}\0{symbol}".encode(), digest_size=8).digest(), "big") % 10_000
+    canary = sum(track.get("weight", 0) * 100 for track in spec["tracks"] if track["name"] == "canary")
+    return "canary" if slot < canary else "stable"
+
+
+@dataclass
+class Signal:
+    """The last signal of an instrument on a route."""
+
+    direction: str
+    position: float | None
+    id: str
+    t: int
+    seq: int
+
+
+@dataclass
+class Book:
+    """One instrument on one route. ``held`` lists when the mapping's memory became what."""
+
+    newest: tuple[int, int] | None = None
+    held: list[tuple[int, str | None]] = field(default_factory=lambda: [(-(1 << 62), None)])
+    last: Signal | None = None
+    side: str | None = None
+    flips: list[int] = field(default_factory=list)
+    latched: str = ""
+
+
+@dataclass
+class RouteBook:
+    """One route."""
+
+    spec: Json
+    revision: str
+    generation: int
+    signals: list[int] = field(default_factory=list)
+    flats: list[int] = field(default_factory=list)
+
+
+class Rules:
+    """Goes through a journal. `wrong` yields what it finds wrong, and every finding begins with its kind."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.routes: dict[str, RouteBook] = {}
+        self.books: dict[tuple[str, str], Book] = {}
+        self.proposals: dict[str, list[Line]] = {}
+        self.emitted: dict[tuple[str, str], list[Line]] = {}
+        self._keys: dict[object, str] = {}
+        self._answers: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._epoch = 0
+        self._t = 0
+
+    def wrong(self, lines: list[Line]) -> Iterator[str]:
+        """Every way in which a record is not what it should be."""
+        for line in lines:
+            record = line.record
+            if record["t"] < self._t:
+                yield f"clock: {line.place}: the journal's time steps back"
+            self._t = record["t"]
+            match record["kind"]:
+                case "start":
+                    if self._epoch not in (0, record["epoch"]):
+                        yield f"epoch: {line.place}: another one in the same journal"
+                    self._epoch = record["epoch"]
+                case "route":
+                    yield from self._route(line)
+                case "decision":
+                    for text in self._decision(line):
+                        yield f"{text} ({line.place}, {record['symbol']} {record.get('route')})"
+
+    def _route(self, line: Line) -> Iterator[str]:
+        record = line.record
+        book = self.routes.get(record["name"])
+        if book is not None and record["generation"] <= book.generation:
+            yield f"generation: {line.place}: not newer than {book.generation}"
+        made = RouteBook(record["document"]["spec"], record["revision"], record["generation"])
+        if book is not None:
+            made.signals, made.flats = book.signals, book.flats
+        self.routes[record["name"]] = made
+
+    def _decision(self, line: Line) -> Iterator[str]:
+        record = line.record
+        if record["outcome"] == "rejected":
+            if "problem" not in record or "signal_id" in record:
+                yield "rejection: without a problem, or with a signal"
+            self.proposals.setdefault(record["proposal_id"], []).append(line)
+            return
+        yield from self._identity(line)
+        route = self.routes.get(record["route"])
+        if route is None:
+            yield "route: a decision on a route that the journal does not know"
+            return
+        book = self.books.setdefault((record["route"], record["symbol"]), Book())
+        yield from self._answer(record, route.spec)
+        received = line.written.at - record.get("elapsed_us", 0) * 1000
+        if record.get("reduce_only") or "score" not in record:
+            wanted = "flat" if record.get("reduce_only") else None
+        else:
+            yield from self._held(record, book, received)
+            wanted = _mapped(record["score"], record.get("held"), route.spec["mapping"])
+        if record.get("direction") != wanted:
+            yield f"mapping: {record.get('direction')} where the score means {wanted}"
+        if wanted is not None:
+            yield from self._size(record, wanted, route.spec)
+        if record.get("reduce_only") and record["outcome"] == "emitted":
+            yield from self._outage(line, route.spec, received)
+        elif "score" in record:
+            answers = self._answers.setdefault((record["route"], assigned(route.spec, record["symbol"])), [])
+            answers.append((received, line.written.at))
+        expected = self._settle(record, book, route)
+        found = (record["outcome"], record.get("reason"), record.get("duplicate_of"))
+        if found not in expected:
+            yield f"gate: {_shown(found)}, not {' or '.join(map(_shown, expected))}"
+        yield from self._apply(line, book, route)
+
+    def _identity(self, line: Line) -> Iterator[str]:
+        record = line.record
+        pid = record["proposal_id"]
+        content = record["input"]
+        named = tuple(sorted(zip(content["columns"], content["values"], strict=True)))
+        key = (record.get("route"), record["symbol"], record["ts_event"], record.get("sequence", 0))
+        key += (record.get("consumer", ""), named)
+        if self._keys.setdefault(key, pid) != pid or self._keys.setdefault(pid, repr(key)) != repr(key):
+            yield "identity: one proposal under two ids, or two under one"
+        known = self.proposals.setdefault(pid, [])
+        before = [other.record for other in known if other.record["outcome"] != "rejected"]
+        if before and self.plan.remember > 1000:
+            yield "repetition: the same proposal was settled twice"
+        if record["outcome"] == "emitted" and any(other["outcome"] == "emitted" for other in before):
+            yield "repetition: the same proposal became two signals"
+        known.append(line)
+
+    def _answer(self, record: Json, spec: Json) -> Iterator[str]:
+        """The score is this row's, of the version that is named, and it is marked where it did not come from its track."""
+        if "score" not in record:
+            if record["outcome"] == "emitted" and not record.get("reduce_only"):
+                yield "degraded: a signal without an answer that does not merely reduce"
+            return
+        row = dict(zip(record["input"]["columns"], record["input"]["values"], strict=True))
+        node = NODES.get(record.get("version", ""))
+        if node is None or record["score"] != score_of(row["p"], row["tag"], record["version"]):
+            yield f"score: {record['score']!r} is not what version {record.get('version')} says of this row"
+            return
+        sure = confidence_of(record["score"]) if self.plan.calibrated[node] else None
+        if record.get("confidence") != sure:
+            yield f"score: the confidence is {record.get('confidence')}, the model said {sure}"
+        track = _TRACKS.get(node)
+        if record.get("track") != track:
+            yield f"mark: answered by {node}, and the track is said to be {record.get('track')}"
+        if record.get("failover", False) is not (track != assigned(spec, record["symbol"])):
+            yield f"mark: answered by {node}, assigned was {assigned(spec, record['symbol'])}, and failover is wrong"
+        if record.get("degraded", False) is not (track is None):
+            yield f"mark: answered by {node}, and degraded is wrong"
+
+    def _held(self, record: Json, book: Book, received: int) -> Iterator[str]:
+        """Hysteresis starts from what was last mapped; what was settled meanwhile may count already, or not yet."""
+        places = [index for index, (at, _) in enumerate(book.held) if at < received - 1_000]
+        possible = {held for _, held in book.held[places[-1] :]}
+        if record.get("held") not in possible:
+            yield f"hysteresis: held was {record.get('held')}, the mapping said {sorted(map(str, possible))} last"
+
+    def _size(self, record: Json, direction: str, spec: Json) -> Iterator[str]:
+        part = spec["mapping"]["position"]
+        sure = record.get("confidence")
+        wanted = None
+        if part is not None:
+            if direction == "flat":
+                wanted = 0.0
+            elif sure is not None:
+                wanted = {"long": 1, "short": -1}[direction] * part["max"] * max(0.0, 2 * sure - 1)
+        if record.get("position") != wanted:
+            yield f"position: {record.get('position')}, not {wanted}"
+        if record.get("objection") != _objection(record, direction, spec["filters"]):
+            yield f"filters: objection {record.get('objection')}, not {_objection(record, direction, spec['filters'])}"
+
+    def _outage(self, line: Line, spec: Json, received: int) -> Iterator[str]:
+        """A flat by rule comes only after a time in which the track gave no answer."""
+        after = max(duration(rung["flat"]["after"]) for rung in spec["ladder"] if rung.get("flat"))
+        track = assigned(spec, line.record["symbol"])
+        for asked, settled in self._answers.get((line.record["route"], track), ()):
+            if asked > line.written.at - after and settled < received:
+                yield f"degraded: flat, and {(line.written.at - asked) / 1e6:.1f} ms ago the track was asked and answered"
+                return
+
+    def _settle(self, record: Json, book: Book, route: RouteBook) -> list[tuple[str, str | None, str | None]]:
+        """What the gate may say: mostly one thing; two where a microsecond decides."""
+        spec, t = route.spec, record["t"]
+        expected: list[tuple[str, str | None, str | None]] = []
+        budget = record.get("budget_us", 0) * 1000
+        limit = budget - min(1_000_000, budget // 10)
+        elapsed = record.get("elapsed_us", 0) * 1000
+        if elapsed + 1_000 > limit:
+            expected.append(("suppressed", "past_commit_by", None))
+            if elapsed > limit + 1_000:
+                return expected
+        if record.get("generation", 0) < route.generation:
+            return [*expected, ("suppressed", "superseded", None)]
+        if record.get("revision") != route.revision:
+            return [("route", "of another revision", None)]
+        if book.newest is not None and (record["ts_event"], record.get("sequence", 0)) < book.newest:
+            return [*expected, ("suppressed", "out_of_order", None)]
+        return [*expected, self._direction(record, book, route, spec, t)]
+
+    def _direction(
+        self, record: Json, book: Book, route: RouteBook, spec: Json, t: int
+    ) -> tuple[str, str | None, str | None]:
+        direction = record.get("direction")
+        if direction is None:
+            return ("abstained", "no_direction" if "score" in record else "no_answer", None)
+        last = book.last
+        position = record.get("position")
+        smaller = last is not None and last.direction == direction and None not in (position, last.position)
+        smaller = smaller and abs(position or 0.0) < abs(last.position or 0.0) if last else False
+        exempt = (direction == "flat" or smaller) and not spec["filters"]["filterExits"]
+        if record.get("reduce_only"):
+            if last is None or last.direction == "flat":
+                return ("abstained", "no_answer", None)
+            ceiling = sum(rung["flat"]["instrumentsPerMinute"] for rung in spec["ladder"] if rung.get("flat"))
+            if sum(1 for at in route.flats if at > t - _MINUTE) >= ceiling:
+                return ("suppressed", "flat_ceiling", None)
+        if record.get("objection") is not None and not exempt:
+            return ("suppressed", record["objection"], None)
+        if last is not None and last.direction == direction and t < last.t + duration(spec["dedupe"]["window"]):
+            return ("suppressed", "duplicate", last.id)
+        flips = rate(spec["limits"]["flips"])
+        if flips is not None and direction != "flat" and book.side not in (None, direction):
+            many = sum(1 for at in book.flips if at > t - flips[1]) >= flips[0]
+            if many or book.latched == route.revision:
+                return ("suppressed", "flip_latched", None)
+        signals = rate(spec["limits"]["signals"])
+        if signals is not None and not exempt and sum(1 for at in route.signals if at > t - signals[1]) >= signals[0]:
+            return ("suppressed", "rate_limited", None)
+        return ("emitted", None, None)
+
+    def _apply(self, line: Line, book: Book, route: RouteBook) -> Iterator[str]:
+        record, t = line.record, line.record["t"]
+        reason = record.get("reason")
+        if reason in _PLACELESS:
+            return
+        ready = line.written if self.plan.durability == "os" else line.synced
+        if ready is None:
+            yield "durability: settled, and never on the medium"
+            ready = line.written
+        book.newest = (record["ts_event"], record.get("sequence", 0))
+        if reason != "no_answer" and not record.get("reduce_only"):
+            book.held.append((ready.at, record.get("direction")))
+        if reason == "flip_latched":
+            book.latched = record["revision"]
+        if record["outcome"] != "emitted":
+            return
+        seq = book.last.seq if book.last else 0
+        if (record["signal_seq"], record.get("prev_seq", 0)) != (seq + 1, seq):
+            yield f"sequence: {record['signal_seq']} after {record.get('prev_seq', 0)}, where {seq} was the last"
+        if record["epoch"] != self._epoch:
+            yield f"epoch: {record['epoch']} in a journal of {self._epoch}"
+        if record["ts_expire"] != t + duration(route.spec["validFor"]):
+            yield "expiry: not validFor after the journal's time"
+        direction = record["direction"]
+        if direction != "flat":
+            if book.side not in (None, direction):
+                book.flips.append(t)
+            book.side = direction
+        book.last = Signal(direction, record.get("position"), record["signal_id"], t, record["signal_seq"])
+        route.signals.append(t)
+        if record.get("reduce_only"):
+            route.flats.append(t)
+        self.emitted.setdefault((record["route"], record["symbol"]), []).append(line)
+
+
+def _mapped(score: float, held: str | None, mapping: Json) -> str | None:
+    long, short = mapping["long"], mapping["short"]
+    if long is not None:
+        stays = long["enter"] if long["exit"] is None else long["exit"]
+        if held == "long" and score >= stays:
+            return "long"
+    if short is not None:
+        stays = short["enter"] if short["exit"] is None else short["exit"]
+        if held == "short" and score <= stays:
+            return "short"
+    if long is not None and score >= long["enter"]:
+        return "long"
+    if short is not None and score <= short["enter"]:
+        return "short"
+    return "flat" if mapping["otherwise"] == "flat" else None
+
+
+def _objection(record: Json, direction: str, filters: Json) -> str | None:
+    if record.get("reduce_only"):
+        return None
+    if direction not in filters["directions"]:
+        return "direction_filtered"
+    least, sure = filters["minConfidence"], record.get("confidence")
+    if least is None:
+        return None
+    if sure is None:
+        return "no_confidence"
+    return "low_confidence" if sure < least else None
+
+
+def _shown(settled: tuple[str, str | None, str | None]) -> str:
+    return " ".join(str(part) for part in settled if part is not None)
