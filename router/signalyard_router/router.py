@@ -18,7 +18,7 @@ from signalyard_router.flow.metrics import FlowMetrics, rung_names
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.ports import EndpointStatus, Journal, Upstream, Watch, World
 from signalyard_router.rules.alarm import Alert
-from signalyard_router.rules.budget import budget
+from signalyard_router.rules.budget import budget, commit_by
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
@@ -143,6 +143,7 @@ class Router:
                 made = self._admit(row, table, received, remaining)
                 cases += made
                 places += [row.index] * len(made)
+            self._share_deadline(cases, table, received, remaining)
             await self._score([case for case in cases if isinstance(case, Case) and case.problem is None])
             decisions = await self._settle(cases, received)
             return self._answer(decisions, places, received)
@@ -194,6 +195,25 @@ class Router:
             case.problem = error(Problem.SNAPSHOT_FROM_FUTURE, text, "/ts_event").details
         else:
             self._scoring.check(case)
+
+    def _share_deadline(
+        self, cases: Sequence[Case | Decision | Proposal], table: Table, received: int, remaining: int | None
+    ) -> None:
+        """One request has one answer, so the shortest deadline of its routes holds for all of its rows.
+
+        Else a slow model on one route would make the signals of another one late, and the gate refuses what is late.
+        Rows that reached no route follow the others; on their own they have the deadline of rejections.
+        """
+        totals = [case.budget.total for case in cases if isinstance(case, Case)]
+        totals += [table.routes[case.route].deadline for case in cases if isinstance(case, Decision)]
+        shortest = min(totals) if totals else self._settings.rejection_deadline
+        if remaining is not None:
+            shortest = min(shortest, remaining)
+        for case in cases:
+            if isinstance(case, Case) and case.budget.total > shortest:
+                case.budget = budget(case.route, received, shortest)
+            elif isinstance(case, Proposal):
+                case.commit_by = commit_by(received, shortest)
 
     async def _score(self, cases: Sequence[Case]) -> None:
         """One climb for each route and first rung; the rows of a climb share its calls."""
@@ -272,7 +292,6 @@ class Router:
             ts_recv=self._wall_at(received),
             received=received,
             problem=exc.details,
-            commit_by=received + self._settings.rejection_deadline,
         )
         if isinstance(row, Row):
             proposal.consumer = row.consumer

@@ -29,6 +29,11 @@ class Budget(msgspec.Struct, frozen=True):
         return now + int(left * self.rung_share)
 
 
+def commit_by(received: int, total: int) -> int:
+    """When a request received at ``received`` must be settled, so that it can be answered ``total`` later."""
+    return received + total - min(ANSWER_RESERVE, total // 10)
+
+
 def budget(route: Route, received: int, remaining: int | None) -> Budget:
     """The budget of a snapshot received at ``received``; ``remaining`` is what the caller says it still waits."""
     total = route.deadline if remaining is None else min(route.deadline, remaining)
@@ -37,6 +42,6 @@ def budget(route: Route, received: int, remaining: int | None) -> Budget:
         received=received,
         total=total,
         score_until=received + total - reserve,
-        commit_by=received + total - min(ANSWER_RESERVE, total // 10),
+        commit_by=commit_by(received, total),
         rung_share=route.rung_share,
     )

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from signalyard import Columnar, ColumnarRow, Direction, Outcome, Problem, Reason, SignalyardError, Snapshot, Track
-from signalyard.problems import describe
+from signalyard.problems import describe, error
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings
@@ -500,3 +500,46 @@ def test_readiness_tells_why_not(tmp_path):
         assert (await desk.ask(0.7)).outcome is Outcome.EMITTED
 
     run(scenario, tmp_path)
+
+
+def test_a_slow_route_does_not_make_another_ones_signal_late(tmp_path):
+    async def scenario(desk):
+        # Two routes on one instrument; the second has ten times the first one's deadline, and its model hangs.
+        desk.upstream.fail["9"] = "hang"
+        clock = desk.world.clock
+        received = clock.monotonic()
+        row = Row(0, NAME, clock.wall(), ("p",), [0.71])
+        score = desk.upstream.score
+
+        async def late(target, columns, rows, until):
+            if target.version == "9":
+                clock.advance(until - clock.monotonic())
+                raise error(Problem.MODEL_TIMEOUT, "no answer within the budget")
+            return await score(target, columns, rows, until)
+
+        desk.upstream.score = late
+        first, second = await desk.router.decide([row], received=received)
+        assert first.outcome is Outcome.EMITTED
+        assert (second.outcome, second.reason) == (Outcome.ABSTAINED, Reason.NO_ANSWER)
+        assert clock.monotonic() - received <= 20 * MILLISECOND
+
+    slow = [{"name": "stable", "version": "9", "weight": 100, "endpoint": {"service": "slow", "port": 1}}]
+    run(scenario, tmp_path, document("a", deadline="20ms"), document("b", deadline="200ms", tracks=slow))
+
+
+def test_a_row_that_reached_no_route_takes_no_time_from_the_others(tmp_path):
+    async def scenario(desk):
+        clock = desk.world.clock
+        received = clock.monotonic()
+        rows = [Row(0, "nowhere.X", clock.wall(), ("p",), [0.71]), Row(1, NAME, clock.wall(), ("p",), [0.71])]
+        score = desk.upstream.score
+
+        async def slow(*args):
+            clock.advance(200 * MILLISECOND)  # longer than a rejection on its own may take
+            return await score(*args)
+
+        desk.upstream.score = slow
+        rejected, emitted = await desk.router.decide(rows, received=received)
+        assert (rejected.outcome, emitted.outcome) == (Outcome.REJECTED, Outcome.EMITTED)
+
+    run(scenario, tmp_path, document(deadline="1s"))
