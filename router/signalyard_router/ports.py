@@ -263,6 +263,10 @@ class AppendFile(Protocol):
         """Write ``data`` and have it on the medium before returning, off the event loop. Raises OSError."""
         ...
 
+    def sync(self) -> None:
+        """Have all that was written on the medium before returning. Blocks: it is for the beginning. Raises OSError."""
+        ...
+
     def truncate(self, size: int) -> None:
         """Cut the file to ``size`` bytes and go on from there. Raises OSError."""
         ...

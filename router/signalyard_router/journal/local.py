@@ -363,6 +363,10 @@ class LocalJournal:
         line, digest = encode(record, self._tail.digest)
         try:
             self._file.write(line)
+            if self._settings.durability == "fsync":
+                # Else a sync that fails later would leave this record behind in a closed segment, and a power loss would take
+                # it from the middle of the chain.
+                self._file.sync()
         except OSError as exc:
             self._cut(reopen=False)
             raise _unavailable(self._settings.folder, exc) from exc

@@ -90,6 +90,10 @@ class _FaultyFile:
         if self._disk.fail_sync:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    def sync(self) -> None:
+        if self._disk.fail_sync:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     def truncate(self, size: int) -> None:
         if self._disk.fail_truncate:
             raise OSError(errno.EIO, os.strerror(errno.EIO))

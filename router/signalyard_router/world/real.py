@@ -70,6 +70,9 @@ class RealAppendFile:
     async def write_and_sync(self, data: bytes) -> None:
         await asyncio.get_running_loop().run_in_executor(self._pool, self._write_and_sync, data)
 
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
     def _write_and_sync(self, data: bytes) -> None:
         self.write(data)
         os.fdatasync(self._fd)

@@ -18,6 +18,8 @@ from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.units import SECOND
 from signalyard_router.testing.disk import FaultyDisk
+from signalyard_router.testing.sim.network import Node
+from signalyard_router.testing.sim.world import Simulation
 from signalyard_router.testing.world import ManualWorld
 from signalyard_router.world.real import RealDisk
 
@@ -419,3 +421,24 @@ def test_a_closed_journal_takes_nothing(tmp_path):
             await bench.journal.commit([proposal(2)])
 
     asyncio.run(run())
+
+
+def test_no_power_loss_takes_a_record_from_the_middle_of_the_chain():
+    """The start's record is on the medium before the first sync of decisions can fail and close its segment."""
+    simulation = Simulation(1)
+    disk = simulation.disk()
+
+    async def run():
+        node = Node("router")
+        settings = JournalSettings(folder="journal", durability="fsync")
+        journal = LocalJournal(simulation.world(node, disk), settings, CollectorRegistry(), "test")
+        disk.fail_sync = True
+        with pytest.raises(SignalyardError):
+            await journal.commit([proposal(1)])
+        disk.fail_sync = False
+        await journal.commit([proposal(2)])
+        disk.lose_power()
+        again = LocalJournal(simulation.world(node, disk), settings, CollectorRegistry(), "test")
+        assert again.settled(f"{2:032x}", "r", "A.X") is not None
+
+    simulation.run(run)

@@ -178,6 +178,12 @@ class _SimAppendFile:
         if self._disk.sync_seconds is None:
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep(self._disk.sync_seconds or 0.0)
+        self._sync(size)
+
+    def sync(self) -> None:
+        self._sync(len(self._file.data))
+
+    def _sync(self, size: int) -> None:
         self._view.check("file")
         disk, file = self._disk, self._file
         size = min(size, len(file.data))
