@@ -105,7 +105,7 @@ class Scoring:
 
     def _out(self, cases: Sequence[Case]) -> None:
         """The track of these gave no answer: if it was not out before, it is from now on."""
-        self._outages.setdefault((cases[0].route.name, cases[0].rung), self._journal.now)
+        self._outages.setdefault((cases[0].route.name, cases[0].rung), self._time())
 
     async def _ask(
         self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], card: ModelCard, until: int
@@ -179,8 +179,8 @@ class Scoring:
 
     def _flatten(self, rung: FlatRung, route: Route, first: TrackRung, cases: list[Case]) -> list[Case]:
         """The cases that are not to be closed. Whether something is open, and the ceiling, are judged by the gate again."""
-        since = self._outages.get((route.name, first), self._journal.now)
-        lasted = self._journal.now - since
+        now = self._time()
+        lasted = now - self._outages.get((route.name, first), now)
         if lasted < rung.after:
             step = Step(
                 rung="flat", result="waiting", detail=f"out for {lasted / 1e9:.3f} s, asked is {rung.after / 1e9:g} s"

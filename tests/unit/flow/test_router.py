@@ -387,6 +387,19 @@ def test_the_flat_rung_waits_then_closes_what_is_open_once(tmp_path):
     run(scenario, tmp_path, document(ladder=[{"flat": {"after": "30s", "instrumentsPerMinute": 1}}, {"skip": {}}]))
 
 
+def test_a_clock_set_forward_makes_no_outage_longer(tmp_path):
+    async def scenario(desk):
+        await desk.ask(0.7)
+        desk.upstream.fail = {"7": Problem.MODEL_TIMEOUT}
+        assert (await desk.ask(0.7)).reason is Reason.NO_ANSWER
+        desk.world.clock.step_wall(60 * SECOND)
+        assert (await desk.ask(0.7)).reason is Reason.NO_ANSWER
+        desk.world.clock.advance(30 * SECOND)
+        assert (await desk.ask(0.7)).signal.signal is Direction.FLAT
+
+    run(scenario, tmp_path, document(ladder=[{"flat": {"after": "30s"}}, {"skip": {}}]))
+
+
 def test_two_routes_of_one_instrument_both_decide(tmp_path):
     async def scenario(desk):
         snapshot = desk.snapshot(0.7)
