@@ -42,9 +42,14 @@ run: setup ## the demonstration: real ticks through bundle, model server and rou
 	@$(DEV)/signalyard demo
 
 .PHONY: test
-test: setup ## unit tests, then tests with real parts; no cluster, no Docker, under eight minutes
+test: setup ## unit tests, simulated worlds, then tests with real parts; no cluster, no Docker, under eight minutes
 	@echo "== stage 1: unit"; $(DEV)/pytest -q tests/unit
-	@echo "== stage 2: real parts"; $(DEV)/pytest -q tests/parts
+	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q tests/sim
+	@echo "== stage 3: real parts"; $(DEV)/pytest -q tests/parts
+
+.PHONY: sim
+sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123
+	@PYTHONPATH=tests/sim $(DEV)/python -m simulated $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --first $(or $(FROM),0)) $(if $(BUG),--bug $(BUG))
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, the layers

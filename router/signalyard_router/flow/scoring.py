@@ -192,6 +192,13 @@ class Scoring:
             self._metrics.degraded(route.name, "flat")
         return []
 
+    def _time(self) -> int:
+        """What outages are measured by: a clock that never steps, or the events' own time where they are what drives the journal.
+
+        A wall clock set forward would make an outage of a moment look like one of hours, and close what is open.
+        """
+        return self._journal.now if self._journal.event_time else self._clock.monotonic()
+
     def _drifted(self, target: Target) -> bool:
         card = self._upstream.card(target)
         return card is not None and card.version != target.version

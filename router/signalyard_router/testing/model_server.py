@@ -376,7 +376,9 @@ def _content(behaviour: Behaviour, served: ServedModel, request: Recorded) -> by
         version=version,
         digest=card.digest,
         score=score,
-        confidence=[None if value is None else served.confidence(value) for value in score] if card.calibrated else None,
+        confidence=[None if value is None else served.confidence(value) for value in score]
+        if card.calibrated
+        else None,
         row_error=[""] * len(score),
     )
     body = encode_response(answer, request_id)

@@ -63,7 +63,9 @@ def main() -> int:
             return 0
         if arguments.seed is not None:
             verdict = run(arguments.seed)
-            print(report(verdict, arguments.bug or "") if verdict.findings else f"seed {verdict.seed}: all promises kept")
+            print(
+                report(verdict, arguments.bug or "") if verdict.findings else f"seed {verdict.seed}: all promises kept"
+            )
             return bool(verdict.findings)
         failed = campaign(arguments.first, arguments.seeds, arguments.processes)
         kinds = Counter(kind(finding) for verdict in failed for finding in verdict.findings)

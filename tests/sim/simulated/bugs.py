@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -11,13 +11,15 @@ import msgspec
 
 from signalyard import oip
 from signalyard.words import Reason
+from signalyard_router import router
 from signalyard_router.adapters.http import server
-from signalyard_router.adapters.oip import connection, pool, upstream
+from signalyard_router.adapters.oip import connection, peer, pool
 from signalyard_router.adapters.oip.errors import ExpiredError
 from signalyard_router.flow import scoring
 from signalyard_router.journal import local
 from signalyard_router.rules import budget, check, gate
 from signalyard_router.rules.units import SECOND
+from simulated.play import Documents
 
 Change = tuple[Any, str, Any]
 
@@ -62,21 +64,19 @@ def _sync_not_awaited() -> list[Change]:
 
 
 def _visible_before_sync() -> list[Change]:
+    write, apply = local.LocalJournal._write_through, local.LocalJournal._apply
+    early: dict[int, Any] = {}
+
     async def wrong(self: Any, group: Any) -> None:
         for record in group.records:
-            self._gate.apply(record)
-        try:
-            await self._file.write_and_sync(b"".join(group.lines))
-        except OSError as exc:
-            self._fail(group, exc, reopen=True)
-        else:
-            self._confirm(group)
-        finally:
-            self._writing = None
-            if self._waiting:
-                self._flush()
+            apply(self, record)
+            early[id(record)] = record
+        await write(self, group)
 
-    return [(local.LocalJournal, "_write_through", wrong)]
+    def once(self: Any, record: Any) -> Any:
+        return None if early.pop(id(record), None) is record else apply(self, record)
+
+    return [(local.LocalJournal, "_write_through", wrong), (local.LocalJournal, "_apply", once)]
 
 
 def _connection_reused() -> list[Change]:
@@ -125,7 +125,11 @@ def _lookup_skipped() -> list[Change]:
 
 
 def _held_from_emitted() -> list[Change]:
-    return [(local.LocalJournal, "held", lambda self, route, symbol: self._gate.position(route, symbol))]
+    def wrong(self: Any, route: str, symbol: str) -> Any:
+        state = self._instruments.get((route, symbol))
+        return state.emission.direction if state is not None and state.emission is not None else None
+
+    return [(gate.Gate, "held", wrong)]
 
 
 def _out_of_order_accepted() -> list[Change]:
@@ -192,6 +196,21 @@ def _latch_forgotten_at_restart() -> list[Change]:
     return [(local.LocalJournal, "_open", wrong)]
 
 
+def _halt_forgotten_at_restart() -> list[Change]:
+    right = local.LocalJournal._open
+
+    def wrong(self: Any, software: str) -> Any:
+        file = right(self, software)
+        self._gate._set_levers(())
+        return file
+
+    return [(local.LocalJournal, "_open", wrong)]
+
+
+def _documents_never_looked_at() -> list[Change]:
+    return [(Documents, "version", lambda self: 0)]
+
+
 def _clock_steps_back() -> list[Change]:
     return [(local.LocalJournal, "now", property(lambda self: self._world.clock.wall()))]
 
@@ -199,8 +218,8 @@ def _clock_steps_back() -> list[Change]:
 def _standby_unmarked() -> list[Change]:
     right = scoring.Scoring._take
 
-    def wrong(self: Any, rung: Any, depth: int, cases: Any, answer: Any, step: Any) -> None:
-        right(self, rung, depth, cases, answer, step)
+    def wrong(self: Any, rung: Any, depth: int, cases: Any, *args: Any) -> None:
+        right(self, rung, depth, cases, *args)
         for case in cases:
             if case.answer is not None:
                 case.answer = msgspec.structs.replace(case.answer, failover=False)
@@ -209,16 +228,14 @@ def _standby_unmarked() -> list[Change]:
 
 
 def _wrong_id_accepted() -> list[Change]:
-    right = upstream.decode_response
+    right = peer.decode_response
 
     def wrong(body: bytes, *, request_id: str, **more: Any) -> Any:
-        try:
+        with suppress(ValueError):
             request_id = msgspec.json.decode(body, type=oip.InferResponse).id or request_id
-        except ValueError:
-            pass
         return right(body, request_id=request_id, **more)
 
-    return [(upstream, "decode_response", wrong)]
+    return [(peer, "decode_response", wrong)]
 
 
 def _budget_constant() -> list[Change]:
@@ -235,6 +252,10 @@ def _flat_without_position() -> list[Change]:
     return [(gate.Gate, "_admit_direction", wrong)]
 
 
+def _outage_on_wall_clock() -> list[Change]:
+    return [(scoring.Scoring, "_time", lambda self: self._journal.now)]
+
+
 def _range_unchecked() -> list[Change]:
     right = check.Checker.vector
 
@@ -247,21 +268,22 @@ def _range_unchecked() -> list[Change]:
 
 def _drain_cuts() -> list[Change]:
     async def wrong(self: Any, grace_seconds: float) -> None:
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         for open_connection in list(self._open.connections):
             open_connection.transport.abort()
 
     return [(server.HttpServer, "drain", wrong)]
 
 
-def _deadline_of_first_route() -> list[Change]:
-    from signalyard_router import router
-
+def _deadline_not_shared() -> list[Change]:
     return [(router.Router, "_share_deadline", lambda self, *args: None)]
 
 
 BUGS = {
-    "window_extended": Bug("2: a duplicate extends the window, and a signal that is due is swallowed", _window_extended),
+    "window_extended": Bug(
+        "2: a duplicate extends the window, and a signal that is due is swallowed", _window_extended
+    ),
     "sync_not_awaited": Bug("3: answered before the record is on the medium", _sync_not_awaited),
     "visible_before_sync": Bug("3: a look-up finds what is not on the medium yet", _visible_before_sync),
     "connection_reused": Bug("2: a connection is used again on which an answer is outstanding", _connection_reused),
@@ -275,12 +297,15 @@ BUGS = {
     "last_rung_unbounded": Bug("1: the last rung forgets the deadline", _last_rung_unbounded),
     "sequence_stale_after_restart": Bug("2: a number is used twice after a restart", _sequence_stale_after_restart),
     "latch_forgotten_at_restart": Bug("2: a restart resets the latch", _latch_forgotten_at_restart),
+    "halt_forgotten_at_restart": Bug("4: a restart ends a halt", _halt_forgotten_at_restart),
+    "documents_never_looked_at": Bug("4: a changed document waits for a restart", _documents_never_looked_at),
     "clock_steps_back": Bug("2: the journal's time follows the clock back", _clock_steps_back),
     "standby_unmarked": Bug("6: a standby's signal is not marked", _standby_unmarked),
     "wrong_id_accepted": Bug("2: an answer to another request is taken", _wrong_id_accepted),
     "budget_constant": Bug("1: the model is told a constant, not what remains", _budget_constant),
     "flat_without_position": Bug("6: the ladder says flat where nothing is open", _flat_without_position),
+    "outage_on_wall_clock": Bug("6: a clock that is set forward makes an outage long", _outage_on_wall_clock),
     "range_unchecked": Bug("6: a value out of range is bent into it", _range_unchecked),
     "drain_cuts": Bug("4: a restart cuts what is in hand", _drain_cuts),
-    "deadline_of_first_route": Bug("1: a slow route makes another one late", _deadline_of_first_route),
+    "deadline_not_shared": Bug("1: a slow route makes another one late", _deadline_not_shared),
 }

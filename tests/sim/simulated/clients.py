@@ -58,7 +58,9 @@ class HttpClient:
         self._network = network
         self._idle: list[_Connection] = []
 
-    async def ask(self, method: str, path: str, body: bytes, budget: float | None, patience: int) -> tuple[int, bytes] | None:
+    async def ask(
+        self, method: str, path: str, body: bytes, budget: float | None, patience: int
+    ) -> tuple[int, bytes] | None:
         """Status and body, or None where there is no answer in time. ``budget`` and ``patience`` are milliseconds."""
         head = f"{method} {path} HTTP/1.1\r\nhost: router\r\ncontent-length: {len(body)}\r\n"
         if budget is not None:

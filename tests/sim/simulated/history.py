@@ -40,7 +40,9 @@ class History:
     def ear(self, what: str, transport: SimTransport, data: bytes) -> None:
         """Listens at the router's sockets."""
         peer = transport.peer
-        self.add(what, transport.number if transport.accepted else -transport.number, peer.node.name if peer else "", data)
+        self.add(
+            what, transport.number if transport.accepted else -transport.number, peer.node.name if peer else "", data
+        )
 
     def needle(self, what: Literal["write", "sync", "cut"], path: str, data: bytes, size: int) -> None:
         """Watches the disk."""

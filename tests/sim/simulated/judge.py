@@ -4,7 +4,7 @@
 2  never two signals where the rules say one,           `rules`, `_truthful`
    no change of direction or exit swallowed
 3  recorded before it is answered, and never lost       `_truthful`, `reading.lines_of`
-4  a change takes effect, and no request fails          `_answered`; levers and reloads will be judged there
+4  a change takes effect, and no request fails          `_answered`; `_controls`
 6  bad input gets a clear error and changes nothing;    `_expected`, `rules`
    degrading never opens a position
 
@@ -21,7 +21,19 @@ from simulated.reading import Call, Exchange, Line, exchanges_of, lines_of
 from simulated.rules import Rules, duration
 
 _SIGNAL = {"seq": "signal_seq", "signal": "direction", "ts_init": "t"}
-_SAME = ("signal_id", "epoch", "prev_seq", "ts_event", "ts_expire", "route", "revision", "model", "version", "digest", "track")
+_SAME = (
+    "signal_id",
+    "epoch",
+    "prev_seq",
+    "ts_event",
+    "ts_expire",
+    "route",
+    "revision",
+    "model",
+    "version",
+    "digest",
+    "track",
+)
 _SAME += ("confidence", "position", "failover", "degraded", "reduce_only", "symbol", "score")
 _CODES = {
     "missing": ("missing_feature", "/features/p"),
@@ -52,9 +64,7 @@ class _Judge:
         self.specs = {route["metadata"]["name"]: route["spec"] for route in plan.stages[0]}
         self.matching: dict[str, list[str]] = {}
         self.deadlines = {name: duration(spec["deadline"]) for name, spec in self.specs.items()}
-        self.snaps: dict[int, Snap] = {
-            snap.tag: snap for send in (*plan.sends, *plan.final) for snap in send.snaps
-        }
+        self.snaps: dict[int, Snap] = {snap.tag: snap for send in (*plan.sends, *plan.final) for snap in send.snaps}
         kinds = {fault.kind for fault in plan.faults}
         self.disk_faults = "disk" in kinds
         self.clock_faults = "clock" in kinds or not plan.shared_clock
@@ -79,6 +89,7 @@ class _Judge:
                 yield from self._exchange(exchange)
             elif exchange.answered is not None:
                 yield from self._state(exchange)
+        yield from self._controls()
         yield from self._calls(calls, exchanges)
         yield from self._unrecorded(exchanges)
 
@@ -130,6 +141,24 @@ class _Judge:
         matching = self.matching[symbol]
         return snap, [name for name in matching if name == row["route"]] if "route" in row else matching
 
+    def _controls(self) -> Iterator[str]:
+        """A lever that was confirmed is in the record; a document is in force within a second."""
+        for event in self.history.events:
+            if event.kind == "pulled" and event.who not in self.rules.pulled:
+                yield f"lever: {event.who} was confirmed, and it is not in the record"
+        if not {"disk", "crash", "power", "router_frozen", "deploy"}.intersection(
+            fault.kind for fault in self.plan.faults
+        ):
+            changes = [event for event in self.history.events if event.kind == "documents"]
+            for index, change in enumerate(changes):
+                until = changes[index + 1].at if index + 1 < len(changes) else 1 << 62
+                spec = {route["metadata"]["name"]: route["spec"] for route in self.plan.stages[change.number]}
+                for received, written, route, served in self.rules.served:
+                    late = change.at + 1_000_000_000 < received <= written < until
+                    if late and duration(served["dedupe"]["window"]) != duration(spec[route]["dedupe"]["window"]):
+                        yield f"reload: after {(received - change.at) / 1e9:.3f} s the old document is in force"
+                        break
+
     # What the answer says
 
     def _told(self, exchange: Exchange, deadline: int) -> Iterator[str]:
@@ -139,7 +168,9 @@ class _Judge:
         if exchange.status >= 500 or (exchange.status >= 400 and not exchange.decisions):
             yield f"status: {exchange.status} {exchange.body.get('code')}"
             return
-        expected = [(index, row, route) for index, row in enumerate(exchange.rows) for route in self._way(row)[1] or [""]]
+        expected = [
+            (index, row, route) for index, row in enumerate(exchange.rows) for route in self._way(row)[1] or [""]
+        ]
         if len(exchange.decisions) != len(expected):
             yield f"wire: {len(exchange.decisions)} decisions for {len(expected)}"
             return
@@ -167,15 +198,19 @@ class _Judge:
             if self._out_of_time(decision, code):
                 allowed.add((code, "/ts_event"))
             place = f"/rows/{decision.get('row', 0)}/"  # in columns a field has no name
-            if not any(code == pair[0] and (pointer.endswith(pair[1]) or pointer.startswith(place)) for pair in allowed):
+            if not any(
+                code == pair[0] and (pointer.endswith(pair[1]) or pointer.startswith(place)) for pair in allowed
+            ):
                 yield f"rejection: {code} {pointer}, for {wanted}"
         elif flaw in ("old", "future", *_ROUTELESS) and reason != "journal_unavailable" and outcome != "unknown":
             if not (flaw in ("old", "future") and self.clock_faults):
                 yield f"bad input: {outcome} {reason} for {flaw}"
         elif flaw in ("missing", "range") and outcome == "emitted" and not decision["signal"].get("reduce_only"):
             yield f"bad input: a signal for {flaw}"
-        if snap is not None and snap.tag >= FINAL and (
-            outcome == "unknown" or reason in ("journal_unavailable", "no_answer", "past_commit_by")
+        if (
+            snap is not None
+            and snap.tag >= FINAL
+            and (outcome == "unknown" or reason in ("journal_unavailable", "no_answer", "past_commit_by"))
         ):
             yield f"recovery: {outcome} {reason}, although everything is mended"
         if self.calm and reason == "no_answer" and self._budget(decision) > 5_000:
@@ -192,7 +227,9 @@ class _Judge:
             age = line.record["t"] - line.record["ts_event"]
             if code == "snapshot_too_old" and age > _MAX_AGE:
                 return True
-            if code == "snapshot_from_future" and (-age > _MAX_SKEW - 1_000_000_000 if self.clock_faults else -age > _MAX_SKEW):
+            if code == "snapshot_from_future" and (
+                -age > _MAX_SKEW - 1_000_000_000 if self.clock_faults else -age > _MAX_SKEW
+            ):
                 return True
         return False
 
@@ -232,7 +269,11 @@ class _Judge:
         told = {(item["route"], item["symbol"]): item["signal_id"] for item in exchange.body["opinions"]}
         for key, lines in self.rules.emitted.items():
             ready = [line.written if self.plan.durability == "os" else line.synced for line in lines]
-            then = [line for line, event in zip(lines, ready, strict=True) if event and event.order < exchange.answered.order]
+            then = [
+                line
+                for line, event in zip(lines, ready, strict=True)
+                if event and event.order < exchange.answered.order
+            ]
             if then and told.get(key) != then[-1].record["signal_id"]:
                 yield f"state: {key} is said to be {told.get(key)}, the last signal is {then[-1].record['signal_id']}"
 

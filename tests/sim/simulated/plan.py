@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from signalyard_router.testing.model_server import Behaviour
+
 MODELS = ("stable", "canary", "standby", "spare", "rules")
 """The nodes of the model servers."""
 
@@ -14,11 +16,7 @@ NUMBERS = {"7": 1, "8": 2, "6": 3, "5": 4, "1": 5}
 FINAL = 90_000
 """Tags from here on belong to the snapshots that are sent when everything is mended."""
 
-BEHAVIOURS = (
-    ("hang", "late", "not_found", "fail", "overloaded", "expired", "garbage", "not_json", "not_text", "wrong_shape")
-    + ("wrong_id", "wrong_version", "nan", "null", "half", "no_length", "close", "reset", "half_reset", "dribble")
-    + ("chunked", "twice", "again", "extra", "huge", "huge_header", "last", "then_close")
-)
+BEHAVIOURS = tuple(behaviour.value for behaviour in Behaviour if behaviour is not Behaviour.GOOD)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,9 @@ class _Planner:
         later = tuple(self.changed(route) for route in routes)
         symbols = ["a1.X", "a2.X", "b1.X", "a3.X"][: rng.choice((1, 2, 2, 3, 4))]
         lasts = rng.choice((1_500, 2_500, 4_000, 6_000))
-        sends = self.sends(symbols, [route["metadata"]["name"] for route in routes], lasts)
+        faults = () if calm else self.faults(lasts, fsync=fsync)
+        storms = [fault.at + rng.uniform(-15, 5) for fault in faults] + [rng.uniform(0, lasts) for _ in range(2)]
+        sends = self.sends(symbols, [route["metadata"]["name"] for route in routes], lasts, storms)
         final = tuple(self.final(symbols, lasts))
         return Plan(
             seed=self.seed,
@@ -128,7 +128,7 @@ class _Planner:
             remember=rng.choice((65_536, 65_536, 65_536, 3)),
             sends=sends,
             final=final,
-            faults=() if calm else self.faults(lasts, fsync=fsync),
+            faults=faults,
             ends=lasts,
         )
 
@@ -206,18 +206,30 @@ class _Planner:
             spec["dedupe"] = {"window": self.rng.choice(("200ms", "1s"))}
         if self.chance(0.3):
             spec["limits"] = {}
+        canary = [track for track in spec["tracks"] if track["name"] == "canary"]
+        if canary and self.chance(0.5):
+            weight = self.rng.choice((0, 30, 100))
+            weights = {"canary": weight, "stable": 100 - weight}
+            spec["tracks"] = [
+                track | {"weight": weights[track["name"]]} if track["name"] in weights else track
+                for track in spec["tracks"]
+            ]
+            spec["handover"] = self.rng.choice(("now", "whenFlat"))
         return route | {"spec": spec}
 
     # What clients send
 
-    def sends(self, symbols: list[str], routes: list[str], lasts: int) -> tuple[Send, ...]:
+    def sends(self, symbols: list[str], routes: list[str], lasts: int, storms: list[float]) -> tuple[Send, ...]:
         rng = self.rng
         sends: list[Send] = []
-        places = {symbol: 500 for symbol in symbols}
+        places = dict.fromkeys(symbols, 500)
         count = rng.choice((20, 35, 50, 80))
-        storms = [rng.uniform(0, lasts) for _ in range(2)]
         for _ in range(count):
-            at = rng.uniform(0, lasts) if self.chance(0.7) else min(lasts, rng.choice(storms) + rng.uniform(0, 20))
+            at = (
+                rng.uniform(0, lasts)
+                if self.chance(0.6)
+                else min(lasts, max(0.0, rng.choice(storms) + rng.uniform(0, 20)))
+            )
             rows = 1 if self.chance(0.7) else rng.randint(2, 4)
             snaps = tuple(self.snap(rng.choice(symbols), routes, places) for _ in range(rows))
             form = "one" if rows == 1 and self.chance(0.6) else "list"
@@ -238,12 +250,16 @@ class _Planner:
     def snap(self, symbol: str, routes: list[str], places: dict[str, int]) -> Snap:
         rng = self.rng
         if self.chance(0.45):
-            places[symbol] = rng.choice((50, 150, 300, 390, 410, 450, 470, 490, 500, 510, 530, 550, 590, 610, 700, 850, 950))
+            places[symbol] = rng.choice(
+                (50, 150, 300, 390, 410, 450, 470, 490, 500, 510, 530, 550, 590, 610, 700, 850, 950)
+            )
         p = min(998, max(1, places[symbol] + rng.randint(-3, 3)))
         age = rng.choice((0, 0, 0, 0, 5, 50, 300))
         flaw = ""
         if self.chance(0.06):
-            flaw = rng.choice(("missing", "range", "unknown", "symbol", "no_route", "unknown_route", "old", "future", "form"))
+            flaw = rng.choice(
+                ("missing", "range", "unknown", "symbol", "no_route", "unknown_route", "old", "future", "form")
+            )
         self.tags += 1
         return Snap(
             tag=self.tags,
@@ -270,10 +286,14 @@ class _Planner:
     def faults(self, lasts: float, *, fsync: bool) -> tuple[Fault, ...]:
         rng = self.rng
         makers = [self.behaviour, self.behaviour, self.script, self.model_frozen, self.model_down, self.weather]
-        makers += [self.router_frozen, self.clock, self.crash, self.deploy, self.disk]
+        makers += [self.router_frozen, self.clock, self.crash, self.deploy, self.disk, self.reload, self.lever]
         if fsync:
             makers += [self.power, self.disk]
-        faults = [rng.choice(makers)(rng.uniform(0, lasts)) for _ in range(rng.choice((0, 1, 2, 3, 5)))]
+        faults: list[Fault] = []
+        for _ in range(rng.choice((0, 1, 2, 3, 5))):
+            # troubles come in company
+            at = faults[-1].at + rng.uniform(0, 150) if faults and self.chance(0.5) else rng.uniform(0, lasts)
+            faults.append(rng.choice(makers)(at))
         return tuple(sorted(faults, key=lambda fault: fault.at))
 
     def span(self) -> float:
@@ -314,6 +334,14 @@ class _Planner:
 
     def deploy(self, at: float) -> Fault:
         return Fault(at, "deploy", self.rng.choice((1, 50)))
+
+    def reload(self, at: float) -> Fault:
+        return Fault(at, "reload")
+
+    def lever(self, at: float) -> Fault:
+        what = self.rng.choice(("halt", "halt", "pause"))
+        symbol, route = self.rng.choice((("", ""), ("a1.X", ""), ("", "one"), ("a1.X", "one")))
+        return Fault(at, "lever", self.rng.choice((20, 300, 1_500)), words=(what, symbol, route))
 
     def disk(self, at: float) -> Fault:
         what = self.rng.choice(("full", "read_only", "fail_sync", "slow_sync", "slow_sync", "fail_truncate"))

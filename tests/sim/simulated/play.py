@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from signalyard.problems import SignalyardError
+from signalyard.problems import CallerError, SignalyardError
 from signalyard.wire import Snapshot
+from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.control.board import Board
 from signalyard_router.journal.settings import JournalSettings
-from signalyard_router.main import ProcessSettings, open_router
+from signalyard_router.main import ProcessSettings, running
 from signalyard_router.router import Router
 from signalyard_router.rules.documents import RouteDocument, parse_document
+from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.rows import rows_of
 from signalyard_router.testing.model_server import Behaviour, ModelServer
 from signalyard_router.testing.sim.network import Node, Weather
@@ -61,14 +64,17 @@ class _Errors(logging.Handler):
             self._history.inside.append(f"logged: {record.getMessage()}: {record.exc_info[1]!r}")
 
 
-class _Documents:
-    """Implements `ports.RouteStore`."""
+class Documents:
+    """Implements `ports.RouteStore`: the documents as they are at the time."""
 
-    def __init__(self, documents: list[tuple[RouteDocument, str]]) -> None:
-        self._documents = documents
+    def __init__(self, stage: "_Stage") -> None:
+        self._stage = stage
+
+    def version(self) -> int:
+        return self._stage.stage
 
     def load(self) -> list[tuple[RouteDocument, str]]:
-        return self._documents
+        return self._stage.documents[self._stage.stage]
 
 
 class _Stage:
@@ -81,9 +87,7 @@ class _Stage:
         self.history = History(simulation.loop)
         self.disk = simulation.disk(self.history.needle)
         self.clock = SimClock(simulation.loop)
-        self.documents = [
-            [(parse_document(document, "plan"), "plan") for document in stage] for stage in plan.stages
-        ]
+        self.documents = [[(parse_document(document, "plan"), "plan") for document in stage] for stage in plan.stages]
         self.times: dict[int, int] = {}
         self.stage = 0
         self.questions = 0
@@ -91,6 +95,7 @@ class _Stage:
         # the router's machine
         self.node = Node("router", self.history.ear)
         self.router: Router | None = None
+        self.board: Board | None = None
         self.stop = asyncio.Event()
         self.running = asyncio.Event()
         self.pause = 0.0
@@ -152,7 +157,7 @@ class _Stage:
             task = self.sim.spawn(self.node, self._process(self.node))
             await asyncio.wait([task])
             self.running.clear()
-            self.router = None
+            self.router = self.board = None
             if not task.cancelled() and (failure := task.exception()) is not None:
                 code = failure.problem if isinstance(failure, SignalyardError) else repr(failure)
                 self.history.add("failed", who=str(code), data=str(failure).encode())
@@ -177,11 +182,11 @@ class _Stage:
                 remember=plan.remember,
             )
         )
-        store = _Documents(self.documents[self.stage])
-        async with open_router(settings, world=world, registry=registry, store=store) as router:
-            listening = HttpServer(world, router, HttpSettings(host="router", port=80), registry)
+        http = HttpSettings(host="router", port=80)
+        async with running(settings, world=world, registry=registry, store=Documents(self)) as (router, board):
+            listening = HttpServer(world, App(router, world.clock, http, registry), http)
             await listening.start()
-            self.router = router
+            self.router, self.board = router, board
             self.running.set()
             await stop.wait()
             self.history.add("draining")
@@ -262,7 +267,7 @@ class _Stage:
         self.pause = fault.span / 1000
         self.history.add("crash")
         self.running.clear()
-        self.router = None
+        self.router = self.board = None
         self.disk.fence()
         self.node.crash(self.loop, silent=power)
         if power:
@@ -275,7 +280,42 @@ class _Stage:
         if self.running.is_set():
             self.pause = fault.span / 1000
             self.stage = 1 - self.stage
+            self.history.add("documents", self.stage)
             self.stop.set()
+
+    def _reload(self, fault: Fault) -> None:
+        self.stage = 1 - self.stage
+        self.history.add("documents", self.stage)
+
+    def _lever(self, fault: Fault) -> None:
+        task = self.loop.create_task(self._operate(fault))
+        self.asking.add(task)
+        task.add_done_callback(self.asking.discard)
+
+    async def _operate(self, fault: Fault) -> None:
+        """What an operator does: halts or pauses, and resumes when it is time. Tries again while the router is away."""
+        symbol, route = fault.words[1] or None, fault.words[2] or None
+        began = await self._pull(Order(action=fault.words[0], by="op", why="sim", symbol=symbol, route=route))  # type: ignore[arg-type]
+        if began is not None:
+            await asyncio.sleep(fault.span / 1000)
+            await self._pull(Order(action="resume", by="op", why="sim", lever=began.id))
+
+    async def _pull(self, order: Order) -> Lever | None:
+        for _ in range(200):
+            board, node = self.board, self.node
+            if board is not None and self.running.is_set():
+                task = self.sim.spawn(node, board.pull(order))
+                await asyncio.wait([task])
+                failure = None if task.cancelled() else task.exception()
+                if isinstance(failure, CallerError):
+                    return None
+                if failure is not None and not isinstance(failure, SignalyardError):
+                    raise failure
+                if not task.cancelled() and failure is None:
+                    self.history.add("pulled", who=task.result().id)
+                    return task.result()
+            await asyncio.sleep(0.05)
+        return None
 
     def _disk(self, fault: Fault):  # type: ignore[no-untyped-def]
         disk, what = self.disk, fault.words[0]
@@ -336,7 +376,9 @@ class _Stage:
     async def _ask_http(self, send: Send) -> bool:
         client = self.clients[send.client]
         answer = await client.ask("POST", "/v1/predict", body_of(send, self.times), send.budget, send.patience)
-        return answer is not None and answer[0] < 500 and b'"unknown"' not in answer[1] and b"unavailable" not in answer[1]
+        return (
+            answer is not None and answer[0] < 500 and b'"unknown"' not in answer[1] and b"unavailable" not in answer[1]
+        )
 
     async def _ask_inside(self, send: Send) -> bool:
         """From within the router's process. The question dies with it."""

@@ -13,7 +13,14 @@ from simulated.models import confidence_of, score_of
 from simulated.plan import VERSIONS, Plan
 from simulated.reading import Line
 
-_UNITS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
+_UNITS = {
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
 _MINUTE = 60_000_000_000
 _TRACKS = {"stable": "stable", "canary": "canary", "standby": "standby", "spare": "standby"}
 _PLACELESS = ("past_commit_by", "superseded", "out_of_order")
@@ -58,14 +65,15 @@ class Signal:
 
 @dataclass
 class Book:
-    """One instrument on one route. ``held`` lists when the mapping's memory became what."""
+    """One instrument on one route. ``held`` lists what the mapping's memory was, ``owners`` who held the position since when."""
 
     newest: tuple[int, int] | None = None
-    held: list[tuple[int, str | None]] = field(default_factory=lambda: [(-(1 << 62), None)])
+    held: list[str | None] = field(default_factory=lambda: [None])
+    owners: list[tuple[int, str | None]] = field(default_factory=lambda: [(-(1 << 62), None)])
     last: Signal | None = None
     side: str | None = None
     flips: list[int] = field(default_factory=list)
-    latched: str = ""
+    latched: bool = False
 
 
 @dataclass
@@ -88,6 +96,10 @@ class Rules:
         self.books: dict[tuple[str, str], Book] = {}
         self.proposals: dict[str, list[Line]] = {}
         self.emitted: dict[tuple[str, str], list[Line]] = {}
+        self.stops: list[Json] = []
+        self.pulled: list[str] = []
+        self.served: list[tuple[int, int, str, Json]] = []
+        self._throttled: set[str] = set()
         self._keys: dict[object, str] = {}
         self._answers: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._epoch = 0
@@ -107,6 +119,8 @@ class Rules:
                     self._epoch = record["epoch"]
                 case "route":
                     yield from self._route(line)
+                case "lever":
+                    self._lever(record)
                 case "decision":
                     for text in self._decision(line):
                         yield f"{text} ({line.place}, {record['symbol']} {record.get('route')})"
@@ -121,6 +135,13 @@ class Rules:
             made.signals, made.flats = book.signals, book.flats
         self.routes[record["name"]] = made
 
+    def _lever(self, record: Json) -> None:
+        self.pulled.append(record["id"])
+        if record["action"] in ("resume", "end"):
+            self.stops = [stop for stop in self.stops if stop["id"] != record["lever"]]
+        elif record["action"] in ("halt", "pause"):
+            self.stops.append(record)
+
     def _decision(self, line: Line) -> Iterator[str]:
         record = line.record
         if record["outcome"] == "rejected":
@@ -134,12 +155,16 @@ class Rules:
             yield "route: a decision on a route that the journal does not know"
             return
         book = self.books.setdefault((record["route"], record["symbol"]), Book())
-        yield from self._answer(record, route.spec)
         received = line.written.at - record.get("elapsed_us", 0) * 1000
+        self.served.append((received, line.written.at, record["route"], route.spec))
+        if record.get("generation") == route.generation:
+            yield from self._assigned(record, book, route.spec, received)
+        yield from self._answer(record)
         if record.get("reduce_only") or "score" not in record:
             wanted = "flat" if record.get("reduce_only") else None
         else:
-            yield from self._held(record, book, received)
+            if record.get("held") != book.held[-1]:
+                yield f"hysteresis: held was {record.get('held')}, the mapping said {book.held[-1]} last"
             wanted = _mapped(record["score"], record.get("held"), route.spec["mapping"])
         if record.get("direction") != wanted:
             yield f"mapping: {record.get('direction')} where the score means {wanted}"
@@ -148,7 +173,7 @@ class Rules:
         if record.get("reduce_only") and record["outcome"] == "emitted":
             yield from self._outage(line, route.spec, received)
         elif "score" in record:
-            answers = self._answers.setdefault((record["route"], assigned(route.spec, record["symbol"])), [])
+            answers = self._answers.setdefault((record["route"], record["assigned"]), [])
             answers.append((received, line.written.at))
         expected = self._settle(record, book, route)
         found = (record["outcome"], record.get("reason"), record.get("duplicate_of"))
@@ -173,7 +198,7 @@ class Rules:
             yield "repetition: the same proposal became two signals"
         known.append(line)
 
-    def _answer(self, record: Json, spec: Json) -> Iterator[str]:
+    def _answer(self, record: Json) -> Iterator[str]:
         """The score is this row's, of the version that is named, and it is marked where it did not come from its track."""
         if "score" not in record:
             if record["outcome"] == "emitted" and not record.get("reduce_only"):
@@ -190,17 +215,25 @@ class Rules:
         track = _TRACKS.get(node)
         if record.get("track") != track:
             yield f"mark: answered by {node}, and the track is said to be {record.get('track')}"
-        if record.get("failover", False) is not (track != assigned(spec, record["symbol"])):
-            yield f"mark: answered by {node}, assigned was {assigned(spec, record['symbol'])}, and failover is wrong"
+        if record.get("failover", False) is not (record["version"] != record["assigned"]):
+            yield f"mark: answered by {node}, assigned was {record['assigned']}, and failover is wrong"
         if record.get("degraded", False) is not (track is None):
             yield f"mark: answered by {node}, and degraded is wrong"
 
-    def _held(self, record: Json, book: Book, received: int) -> Iterator[str]:
-        """Hysteresis starts from what was last mapped; what was settled meanwhile may count already, or not yet."""
-        places = [index for index, (at, _) in enumerate(book.held) if at < received - 1_000]
-        possible = {held for _, held in book.held[places[-1] :]}
-        if record.get("held") not in possible:
-            yield f"hysteresis: held was {record.get('held')}, the mapping said {sorted(map(str, possible))} last"
+    def _assigned(self, record: Json, book: Book, spec: Json, received: int) -> Iterator[str]:
+        """The split assigns; but who holds an open position keeps it, unless the route hands over now."""
+        versions = {track["version"] for track in spec["tracks"]}
+        possible = {
+            next(track["version"] for track in spec["tracks"] if track["name"] == assigned(spec, record["symbol"]))
+        }
+        if spec["handover"] == "whenFlat":
+            places = [index for index, (at, _) in enumerate(book.owners) if at < received - 1_000]
+            owners = [owner for _, owner in book.owners[places[-1] :]]
+            if None not in owners and versions.issuperset(owners):
+                possible = set()
+            possible |= versions.intersection(owners)
+        if record["assigned"] not in possible:
+            yield f"handover: version {record['assigned']} was to decide, not {sorted(possible)}"
 
     def _size(self, record: Json, direction: str, spec: Json) -> Iterator[str]:
         part = spec["mapping"]["position"]
@@ -219,8 +252,7 @@ class Rules:
     def _outage(self, line: Line, spec: Json, received: int) -> Iterator[str]:
         """A flat by rule comes only after a time in which the track gave no answer."""
         after = max(duration(rung["flat"]["after"]) for rung in spec["ladder"] if rung.get("flat"))
-        track = assigned(spec, line.record["symbol"])
-        for asked, settled in self._answers.get((line.record["route"], track), ()):
+        for asked, settled in self._answers.get((line.record["route"], line.record["assigned"]), ()):
             if asked > line.written.at - after and settled < received:
                 yield f"degraded: flat, and {(line.written.at - asked) / 1e6:.1f} ms ago the track was asked and answered"
                 return
@@ -255,6 +287,15 @@ class Rules:
         smaller = last is not None and last.direction == direction and None not in (position, last.position)
         smaller = smaller and abs(position or 0.0) < abs(last.position or 0.0) if last else False
         exempt = (direction == "flat" or smaller) and not spec["filters"]["filterExits"]
+        for stop in self.stops:
+            if (
+                stop.get("route", record["route"]) == record["route"]
+                and stop.get("symbol", record["symbol"]) == record["symbol"]
+            ):
+                if stop["action"] == "halt":
+                    return ("suppressed", "halted", None)
+                if not (direction == "flat" or smaller):
+                    return ("suppressed", "paused", None)
         if record.get("reduce_only"):
             if last is None or last.direction == "flat":
                 return ("abstained", "no_answer", None)
@@ -268,11 +309,13 @@ class Rules:
         flips = rate(spec["limits"]["flips"])
         if flips is not None and direction != "flat" and book.side not in (None, direction):
             many = sum(1 for at in book.flips if at > t - flips[1]) >= flips[0]
-            if many or book.latched == route.revision:
+            if many or book.latched:
                 return ("suppressed", "flip_latched", None)
         signals = rate(spec["limits"]["signals"])
-        if signals is not None and not exempt and sum(1 for at in route.signals if at > t - signals[1]) >= signals[0]:
-            return ("suppressed", "rate_limited", None)
+        if signals is not None and not exempt:
+            many = sum(1 for at in route.signals if at > t - signals[1]) >= signals[0]
+            if many or record["route"] in self._throttled:
+                return ("suppressed", "rate_limited", None)
         return ("emitted", None, None)
 
     def _apply(self, line: Line, book: Book, route: RouteBook) -> Iterator[str]:
@@ -286,9 +329,11 @@ class Rules:
             ready = line.written
         book.newest = (record["ts_event"], record.get("sequence", 0))
         if reason != "no_answer" and not record.get("reduce_only"):
-            book.held.append((ready.at, record.get("direction")))
+            book.held.append(record.get("direction"))
         if reason == "flip_latched":
-            book.latched = record["revision"]
+            book.latched = True
+        if reason == "rate_limited":
+            self._throttled.add(record["route"])
         if record["outcome"] != "emitted":
             return
         seq = book.last.seq if book.last else 0
@@ -299,6 +344,10 @@ class Rules:
         if record["ts_expire"] != t + duration(route.spec["validFor"]):
             yield "expiry: not validFor after the journal's time"
         direction = record["direction"]
+        holder = book.owners[-1][1]
+        if record.get("handover", False) is not (holder is not None and holder != record["assigned"]):
+            yield f"mark: the position was held by {holder}, {record['assigned']} decides, and handover is wrong"
+        book.owners.append((ready.at, None if direction == "flat" else record["assigned"]))
         if direction != "flat":
             if book.side not in (None, direction):
                 book.flips.append(t)

@@ -9,10 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from signalyard import Columnar, ColumnarRow, Direction, Outcome, Problem, Reason, SignalyardError, Snapshot, Track
-from signalyard.problems import describe, error
+from signalyard.problems import describe
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.ports import CallFailed
 from signalyard_router.router import Router
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.rows import BadRow, Row
@@ -524,11 +525,11 @@ def test_a_slow_route_does_not_make_another_ones_signal_late(tmp_path):
         row = Row(0, NAME, clock.wall(), ("p",), [0.71])
         score = desk.upstream.score
 
-        async def late(target, columns, rows, until):
+        async def late(target, card, rows, until):
             if target.version == "9":
                 clock.advance(until - clock.monotonic())
-                raise error(Problem.MODEL_TIMEOUT, "no answer within the budget")
-            return await score(target, columns, rows, until)
+                raise CallFailed(Problem.MODEL_TIMEOUT, "no answer within the budget")
+            return await score(target, card, rows, until)
 
         desk.upstream.score = late
         first, second = await desk.router.decide([row], received=received)
