@@ -12,7 +12,7 @@ from simulated.plan import plan_of
 from simulated.run import run, run_plan
 from simulated.shrink import shrink
 
-WORLDS = 3_000
+WORLDS = 2_000
 HASHED = 30
 HERE = Path(__file__).parent
 
