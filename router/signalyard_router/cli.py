@@ -17,7 +17,16 @@ from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.journal.verify import verify as verify_chain
 from signalyard_router.journal_cli import archive_option, open_archive, query, replay
 from signalyard_router.journal_cli import journal_option as _journal_option
-from signalyard_router.rules.record import DecisionRecord, LeverRecord, PlanRecord, Record, RouteRecord, StartRecord
+from signalyard_router.rules.record import (
+    SIGNALS,
+    DecisionRecord,
+    LeverRecord,
+    PlanRecord,
+    Record,
+    RouteRecord,
+    ShadowRecord,
+    StartRecord,
+)
 from signalyard_router.rules.units import MILLISECOND, nanoseconds
 from signalyard_router.world.real import RealDisk
 
@@ -334,7 +343,7 @@ def _line(record: Record, as_json: bool) -> str:
     head = f"{record.seq:>8} {record.t} "
     match record:
         case DecisionRecord():
-            what: str | None = record.direction if record.outcome == "emitted" else record.reason
+            what: str | None = record.direction if record.outcome in SIGNALS else record.reason
             if record.problem is not None:
                 what = record.problem.code
             by = f"{record.track or record.model}:{record.version}" if record.version else "-"
@@ -357,3 +366,6 @@ def _line(record: Record, as_json: bool) -> str:
             return f"{head}lever    {record.id} {record.action} {what} on {scope} by {record.by}: {record.why}"
         case StartRecord():
             return f"{head}start    epoch {record.epoch}, {record.software}, clock {record.clock}, durability {record.durability}"
+        case ShadowRecord():
+            said = f"live {record.live or 'none'}, {record.name} {record.direction or 'none'}"
+            return f"{head}shadow   {record.symbol} {record.route} {said} {record.proposal_id}"

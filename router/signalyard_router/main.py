@@ -135,7 +135,7 @@ async def running(
         upstream = OipUpstream(world, settings.oip, registry)
         alerts.attach(journal, upstream)
         router = Router(world, settings.router, routes, journal, upstream, registry, alerts)
-        delivery = Delivery(router, journal, registry)
+        delivery = Delivery(router, journal, registry, router.disagreement)
         journal.subscribe(delivery.observe)
         running_since = [progress.at for progress in journal.plans.values() if progress.state == "running"]
         if running_since:
@@ -145,7 +145,9 @@ async def running(
                 if isinstance(record, DecisionRecord):
                     delivery.observe((record,))
         rounds = Rounds(store, documents, router, upstream, delivery)
-        await upstream.start(router.table.targets())
+        # Readiness waits for a first look at the live tracks alone; the shadows' are looked at at the same time.
+        await upstream.start(router.table.live_targets())
+        upstream.retarget(router.table.targets())
         try:
             upkeep.start()
             await upstream.first_round.wait()
@@ -154,6 +156,7 @@ async def running(
             yield Running(router, Board(router, journal, upstream, documents))
         finally:
             await rounds.close()
+            await router.close()
             await upkeep.close()
             await upstream.close()
     finally:

@@ -12,12 +12,14 @@ import msgspec
 from signalyard.problems import ModelError, Problem, RouterError
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard.wire import Decision, Opinion
+from signalyard.words import Direction
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
+from signalyard_router.rules.record import ShadowNote
 from signalyard_router.rules.route import Route, Target
 
 
@@ -93,10 +95,16 @@ class Upstream(Protocol):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What the journal settled of one proposal; ``repeated`` where it had settled the same one before."""
+    """What the journal settled of one proposal; ``repeated`` where it had settled the same one before.
+
+    ``direction`` is what the mapping made of its answer, whatever filters and gate made of that; ``held`` is what hysteresis
+    started from.
+    """
 
     decision: Decision
     repeated: bool
+    direction: Direction | None = None
+    held: Direction | None = None
 
 
 class JournalInDoubt(RouterError):  # noqa: N818 -- it names a state, and callers tell it from the error by type
@@ -180,6 +188,13 @@ class Journal(Protocol):
 
         Raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
         known, and the record, once readable, is the truth.
+        """
+        ...
+
+    def note(self, notes: Sequence[ShadowNote]) -> int:
+        """Keep what is worth a record and not a write of its own; it goes out with a later commit, or is lost with it.
+
+        The answer is how many were taken: what waits is bounded. Never blocks.
         """
         ...
 

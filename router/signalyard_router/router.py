@@ -9,30 +9,33 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, SignalyardError, error
-from signalyard.wire import Columnar, Decision, Snapshot, StateAnswer
+from signalyard.wire import Columnar, Decision, Observation, ObserveAnswer, Snapshot, StateAnswer
 from signalyard.words import Direction, Track
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.committer import Committer
 from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, rung_names
 from signalyard_router.flow.scoring import Scoring
-from signalyard_router.ports import EndpointStatus, Journal, Upstream, Watch, World
+from signalyard_router.flow.shadow import Shadow
+from signalyard_router.ports import EndpointStatus, Journal, Settled, Upstream, Watch, World
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import budget, commit_by
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
-from signalyard_router.rules.route import Route, TrackRung
+from signalyard_router.rules.route import Route, ShadowRung, TrackRung
 from signalyard_router.rules.rows import BadRow, Row, rows_of
 from signalyard_router.rules.sessions import Sessions
 from signalyard_router.rules.table import Table
+from signalyard_router.rules.verdict import ShadowAnswer, ShadowSummary
 from signalyard_router.settings import RouterSettings
 
 
 class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One version on a route: the one that the document names, and the one that its endpoints serve.
 
-    ``serving`` and ``digest`` are None while no endpoint has answered; ``drift``: they serve another version.
+    ``serving`` and ``digest`` are None while no endpoint has answered; ``drift``: they serve another version. ``mirror`` is a
+    shadow's share.
     """
 
     track: Track
@@ -43,6 +46,7 @@ class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
     drift: bool
     digest: str | None
     calibrated: bool | None
+    mirror: float | None = None
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +68,14 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     generation: int
     model: str
+    mode: Literal["live", "paper"]
     instruments: tuple[str, ...]
     tracks: list[TrackStatus]
     assignment: dict[str, Track]
     override: str
     rolled_back: str | None
     document_weights: dict[Track, float]
+    shadows: list[ShadowSummary]
     session: SessionStatus | None = None
 
 
@@ -111,6 +117,7 @@ class Router:
         self._scoring = Scoring(upstream, journal, world.clock, self._metrics)
         self._committer = Committer(journal, world.clock, watch)
         self._watch = watch
+        self._shadow = Shadow(upstream, journal, world.clock, registry)
         self._routes: dict[str, Route] = {}
         self._table = Table(())
         self._refresh_at: int | None = None
@@ -239,6 +246,7 @@ class Router:
             else ()
         )
         decisions: list[Decision] = []
+        made: list[tuple[Case, Settled]] = []
         for case in cases:
             if isinstance(case, Decision):
                 decisions.append(case)
@@ -249,6 +257,9 @@ class Router:
             else:
                 self._metrics.decided(answer.decision)
             decisions.append(answer.decision)
+            if isinstance(case, Case) and not answer.repeated:
+                made.append((case, answer))
+        self._shadow.decided(made)
         return decisions
 
     def _propose(self, case: Case, ts_recv: int) -> Proposal:
@@ -316,13 +327,30 @@ class Router:
         ]
 
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
-        """What each route last said of each instrument, or of the one that is asked for."""
-        opinions = [
+        """What each route last said of each instrument, or of the one that is asked for; what it said on paper apart."""
+        found = [
             opinion
             for opinion in self._journal.opinions()
             if symbol in (None, opinion.symbol) and route in (None, opinion.route)
         ]
-        return StateAnswer(now=self._journal.now, epoch=self._journal.epoch, opinions=opinions)
+        return StateAnswer(
+            now=self._journal.now,
+            epoch=self._journal.epoch,
+            opinions=[opinion for opinion in found if not opinion.paper],
+            paper=[opinion for opinion in found if opinion.paper],
+        )
+
+    def observe(self, observations: Sequence[Observation]) -> ObserveAnswer:
+        """Compare what a strategy outside the router did; see `Shadow.observe`."""
+        return self._shadow.observe(observations, self._table)
+
+    def shadow(self, route: str | None = None) -> ShadowAnswer:
+        """How shadows and baselines compare with the decisions; see `Shadow.report`."""
+        return self._shadow.report(route)
+
+    def disagreement(self, route: str, version: str) -> float | None:
+        """A shadow's share of disagreement within the last hour, None while it has compared too little to be judged."""
+        return self._shadow.disagreement(route, version)
 
     def status(self) -> Status:
         """The router as it stands, for people."""
@@ -346,7 +374,8 @@ class Router:
     def _route_status(self, route: Route, now: int) -> RouteStatus:
         signalled = {opinion.symbol for opinion in self._journal.opinions() if opinion.route == route.name}
         tracks: list[TrackStatus] = []
-        for rung in (*route.tracks.values(), *route.standbys):
+        rungs: tuple[TrackRung | ShadowRung, ...] = (*route.tracks.values(), *route.standbys, *route.shadows)
+        for rung in rungs:
             card = self._upstream.card(rung.target)
             tracks.append(
                 TrackStatus(
@@ -358,6 +387,7 @@ class Router:
                     drift=card is not None and card.version != rung.target.version,
                     digest=card.digest if card else None,
                     calibrated=card.calibrated if card else None,
+                    mirror=rung.mirror / 100 if isinstance(rung, ShadowRung) else None,
                 )
             )
         return RouteStatus(
@@ -365,6 +395,7 @@ class Router:
             revision=route.revision,
             generation=route.generation,
             model=route.model,
+            mode="paper" if route.gate.paper else "live",
             instruments=route.instruments,
             tracks=tracks,
             assignment={
@@ -375,6 +406,7 @@ class Router:
             rolled_back=route.rolled_back.target.version if route.rolled_back else None,
             document_weights={track: slots / 100 for track, slots in self._routes[route.name].weights.items()},
             session=_session_status(route.sessions, now) if route.sessions is not None else None,
+            shadows=self._shadow.summary(route),
         )
 
     # Life ------------------------------------------------------------------------------------------------------------
@@ -397,6 +429,7 @@ class Router:
         self._routes = {route.name: route for route in routes}
         if self._watch is not None:
             self._watch.use(routes)
+        self._shadow.adopt(routes)
         self.refresh()
 
     def refresh(self) -> None:
@@ -428,6 +461,10 @@ class Router:
     def asked(self) -> None:
         """Every model server was asked once, whatever it answered: from now on the router degrades by rule."""
         self._asked = True
+
+    async def close(self) -> None:
+        """Give up what runs beside the requests. The journal and the way to the model servers are closed by whoever opened them."""
+        await self._shadow.close()
 
     def drain(self) -> None:
         """Turn unready. What comes all the same is still decided: a load balancer needs time to notice."""

@@ -15,6 +15,7 @@ _SUMMARIES = {
     "journal": "Read, verify, query and replay a router's journal.",
     "explain": "Explain one decision, step by step, from the journal.",
     "route": "See routes and pull levers: halt, pause, weights, promotion, rollback.",
+    "shadow": "How shadows and baselines compare with the live decisions.",
     "schema": "Print the JSON Schema of what travels on the wires.",
     "top": "Watch a router, live in the terminal.",
     "demo": "Real ticks through bundle, model server and router to journalled decisions.",
@@ -26,6 +27,7 @@ _EXTRAS = {
     "journal": "router",
     "explain": "router",
     "route": "router",
+    "shadow": "router",
     "demo": "demo",
 }
 

@@ -48,6 +48,7 @@ class Problem(StrEnum):
     FEATURE_OUT_OF_RANGE = "feature_out_of_range"
     SNAPSHOT_TOO_OLD = "snapshot_too_old"
     SNAPSHOT_FROM_FUTURE = "snapshot_from_future"
+    INVALID_OBSERVATION = "invalid_observation"
     # caller: files and settings
     INVALID_DOCUMENT = "invalid_document"
     INVALID_SETTING = "invalid_setting"
@@ -128,6 +129,7 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.FEATURE_OUT_OF_RANGE: _caller("A feature lies outside the range that the model was trained for"),
     Problem.SNAPSHOT_TOO_OLD: _caller("The snapshot is older than the route accepts"),
     Problem.SNAPSHOT_FROM_FUTURE: _caller("The snapshot is further in the future than clocks may differ"),
+    Problem.INVALID_OBSERVATION: _caller("The observation does not have the form of an observation"),
     Problem.INVALID_DOCUMENT: _caller("The document is not valid"),
     Problem.INVALID_SETTING: _caller("The setting is not valid"),
     Problem.INVALID_LEVER: _caller("The lever cannot be pulled like this"),

@@ -22,6 +22,8 @@ _TYPES = (
     wire.Signal,
     wire.Decision,
     wire.StateAnswer,
+    wire.Observation,
+    wire.ObserveAnswer,
     ProblemDetails,
     oip.InferRequest,
     oip.InferResponse,

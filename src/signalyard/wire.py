@@ -4,6 +4,7 @@ Times are int64 UTC nanoseconds. An instrument is ``symbol.EXCHANGE`` (``rb2410.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -57,7 +58,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calibrated probability that the direction is right, ``None`` for an uncalibrated model; ``position`` a signed fraction.
     ``seq`` counts this instrument's signals on this route within ``epoch``; ``prev_seq`` is the one before, so that a
     reader sees a gap. ``handover``: an open position has passed to this version from another one. ``drift``: no server had the
-    version that the route names, and the one given here answered. After ``ts_expire`` the signal is dead.
+    version that the route names, and the one given here answered. After ``ts_expire`` the signal is dead. A ``paper`` signal is to
+    be acted on by nobody.
     """
 
     symbol: str
@@ -84,6 +86,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     degraded: bool = False
     reduce_only: bool = False
     handover: bool = False
+    paper: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,7 +94,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``row`` is the snapshot's place in its request: a row that matches several routes has a decision from each.
     ``duplicate_of`` names the signal that a ``duplicate`` repeats. ``problem`` says what was wrong with a ``rejected`` row.
-    ``elapsed_us`` counts from the moment the request was fully read.
+    ``elapsed_us`` counts from the moment the request was fully read. ``signal`` is there for the outcome ``emitted`` alone, and is
+    what may be acted on; the signal that a route in paper mode would have sent is in ``paper``.
     """
 
     outcome: Outcome
@@ -103,6 +107,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     proposal_id: str = ""
     elapsed_us: int = 0
     signal: Signal | None = None
+    paper: Signal | None = None
     duplicate_of: str | None = None
     problem: ProblemDetails | None = None
 
@@ -126,14 +131,44 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: float | None = None
     confidence: float | None = None
     position: float | None = None
+    paper: bool = False
 
 
 class StateAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of ``GET /v1/state``: ``now`` is the journal's time."""
+    """The answer of ``GET /v1/state``: ``now`` is the journal's time.
+
+    ``opinions`` are of signals that left, ``paper`` of those that routes in paper mode would have sent.
+    """
 
     now: int
     epoch: int
     opinions: list[Opinion]
+    paper: list[Opinion] = []
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a strategy outside the router made of a snapshot, for ``POST /v1/observe``.
+
+    ``signal`` is a direction or ``none``. ``route`` names the route to compare with; without it, every route of the instrument.
+    ``source`` is the strategy's name.
+    """
+
+    symbol: str
+    ts_event: int
+    signal: Literal["long", "short", "flat", "none"]
+    route: str | None = None
+    source: str = "baseline"
+
+
+class ObserveAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of ``POST /v1/observe``, in observations and routes: each counts once for every route that it goes to.
+
+    ``matched`` met their decision, ``waiting`` wait for it, ``repeated`` were there already.
+    """
+
+    matched: int
+    waiting: int
+    repeated: int
 
 
 def split_instrument(instrument: str) -> tuple[str, str]:

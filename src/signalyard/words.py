@@ -27,6 +27,8 @@ class Outcome(StrEnum):
 
     EMITTED = "emitted"
     """A signal left."""
+    PAPER = "paper"
+    """A signal would have left, and the route is in paper mode: nothing may act on it."""
     SUPPRESSED = "suppressed"
     """There was a direction, and a rule held it back; the reason says which."""
     ABSTAINED = "abstained"
@@ -38,7 +40,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a decision is not ``emitted``. A rejected decision carries a problem instead."""
+    """Why a decision is neither ``emitted`` nor ``paper``. A rejected decision carries a problem instead."""
 
     # abstained
     NO_ANSWER = "no_answer"
@@ -79,11 +81,14 @@ class Track(StrEnum):
 
     STABLE = "stable"
     CANARY = "canary"
+    SHADOW = "shadow"
+    """Gets copies of the snapshots; its answers are compared with the decisions and have no part in them."""
     STANDBY = "standby"
 
 
 REASONS_BY_OUTCOME: dict[Outcome, tuple[Reason, ...]] = {
     Outcome.EMITTED: (),
+    Outcome.PAPER: (),
     Outcome.ABSTAINED: (Reason.NO_ANSWER, Reason.NO_DIRECTION, Reason.ROW_ERROR, Reason.VERSION_DRIFT),
     Outcome.SUPPRESSED: (
         Reason.LOW_CONFIDENCE,

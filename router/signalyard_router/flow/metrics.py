@@ -30,7 +30,7 @@ class FlowMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._decisions = Counter(
             "signalyard_decisions_total",
-            "Decisions, by route, outcome and reason; a rejected one's reason is its problem, an emitted one's its direction",
+            "Decisions, by route, outcome and reason; a rejected one's reason is its problem, an emitted or paper one's its direction",
             ["route", "outcome", "reason"],
             registry=registry,
         )
@@ -72,6 +72,7 @@ class FlowMetrics:
                 self._count(route, outcome, reason)
         for direction in Direction:
             self._count(route, Outcome.EMITTED, direction)
+            self._count(route, Outcome.PAPER, direction)
         for problem in _ROW_PROBLEMS:
             if CATALOGUE[problem].fault is Fault.CALLER:
                 self._count(route, Outcome.REJECTED, problem)
@@ -94,8 +95,9 @@ class FlowMetrics:
 
     def decided(self, decision: Decision) -> None:
         """Count a decision."""
-        if decision.signal is not None:
-            reason: str = decision.signal.signal
+        signal = decision.signal or decision.paper
+        if signal is not None:
+            reason: str = signal.signal
         elif decision.problem is not None:
             reason = decision.problem.code
         else:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from signalyard.words import Direction, Outcome, Reason
-from signalyard_router.rules.record import DecisionRecord, RouteRecord
+from signalyard_router.rules.record import SIGNALS, DecisionRecord, RouteRecord
 
 _MEANINGS: dict[Reason, str] = {
     Reason.NO_ANSWER: "no rung of the ladder gave an answer within the budget",
@@ -113,14 +113,15 @@ def _filters(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _gate(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
-    if record.outcome is Outcome.EMITTED:
+    if record.outcome in SIGNALS:
         kind = " (reduces)" if record.reduces and record.direction is not Direction.FLAT else ""
         marks = "".join(
             f", {name}"
             for name in ("failover", "drift", "degraded", "reduce_only", "handover")
             if getattr(record, name)
         )
-        yield f"gate      emitted{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
+        word = "would have been emitted, on paper" if record.outcome is Outcome.PAPER else "emitted"
+        yield f"gate      {word}{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
         yield f"  dies at {record.ts_expire}"
     elif record.duplicate_of:
         window = (spec.get("dedupe") or {}).get("window", "?")

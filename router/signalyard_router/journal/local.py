@@ -6,6 +6,7 @@ call. With ``fsync`` the write runs off the loop and the next group gathers behi
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,15 +33,21 @@ from signalyard_router.rules.record import (
     PlanRecord,
     Record,
     RouteRecord,
+    ShadowNote,
+    ShadowRecord,
     StartRecord,
     decision_of,
     record_of,
+    shadow_record,
 )
 from signalyard_router.rules.route import Route, compile_route
 from signalyard_router.rules.units import SECOND
 
 _WAITING = 10_000
 """Entries that may wait behind a write that does not end; beyond it a commit fails at once."""
+
+_NOTES = 1_000
+"""Notes that may wait for a commit to go out with; one commit takes a tenth of them, so that none is made long by them."""
 
 _log = logging.getLogger("signalyard.router.journal")
 
@@ -128,6 +135,7 @@ class LocalJournal:
         self._observers: list[Callable[[Sequence[DecisionRecord]], None]] = []
         self._waiting: list[_Batch] = []
         self._waiting_rows = 0
+        self._notes: deque[ShadowNote] = deque()
         self._scheduled = False
         self._writing: asyncio.Task[None] | None = None
         try:
@@ -252,6 +260,11 @@ class LocalJournal:
         """The name of the segment that is being written."""
         return self._tail.segment
 
+    def note(self, notes: Sequence[ShadowNote]) -> int:
+        taken = notes[: max(0, _NOTES - len(self._notes))]
+        self._notes += taken
+        return len(taken)
+
     async def close(self) -> None:
         """Write what waits, then give the folder up."""
         self._closed = True
@@ -260,6 +273,11 @@ class LocalJournal:
                 await asyncio.wait([self._writing])
             else:
                 await asyncio.sleep(0)
+        try:
+            while self._notes and self._available and not self._dirty:
+                self._write_now(shadow_record(self._notes.popleft(), seq=self._tail.seq + 1, t=self.now))
+        except SignalyardError as exc:
+            _log.warning("event=notes_lost count=%d error=%s", len(self._notes) + 1, exc)
         self._file.close()
         self._release()
 
@@ -334,6 +352,8 @@ class LocalJournal:
                 return self._gate.step(record)
             case StartRecord():
                 return None
+            case ShadowRecord():
+                return None  # it tells what might have been, and changes nothing
 
     def _checkpoint(self) -> Checkpoint:
         tail = self._tail
@@ -429,10 +449,18 @@ class LocalJournal:
                 group.records.append(record)
                 group.undos.append(self._apply(record))
                 if isinstance(record, DecisionRecord):
-                    answers.append(Settled(decision_of(record), repeated=False))
+                    answers.append(
+                        Settled(decision_of(record), repeated=False, direction=record.direction, held=record.held)
+                    )
                 else:
                     answers.append(record)
             group.answers.append((batch, answers))
+        # Notes never cause a write of their own: a decision that comes just then would have to wait for it.
+        for _ in range(min(len(self._notes), _NOTES // 10) if group.lines else 0):
+            seq += 1
+            record = shadow_record(self._notes.popleft(), seq=seq, t=group.records[-1].t)
+            line, group.digest = encode(record, group.digest)
+            group.lines.append(line)
         return group
 
     def _record(self, entry: "Proposal | _Entry", seq: int) -> Record:
@@ -441,7 +469,7 @@ class LocalJournal:
             case Proposal():
                 if self.event_time and entry.problem is None:
                     self._now = max(self._now, entry.ts_event)
-                conclude(entry, self._gate.held(entry.route, entry.symbol))
+                conclude(entry, self._gate.held(entry.route, entry.symbol, paper=entry.rules.paper))
                 now, monotonic = self.now, self._world.clock.monotonic()
                 settlement = self._gate.admit(entry, now, late=monotonic > entry.commit_by)
                 elapsed = monotonic - entry.received

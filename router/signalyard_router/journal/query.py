@@ -81,7 +81,7 @@ def find(disk: Disk, folder: str, name: str) -> Record:
 
     Raises CallerError (not_found).
     """
-    wanted = name.removeprefix("s-")
+    wanted = name.removeprefix("s-").removeprefix("p-")
     needle = f'"seq":{name},'.encode() if name.isdigit() and len(name) < 20 else wanted.encode()
     for record in _newest_first(disk, folder, needle):
         if (name.isdigit() and str(record.seq) == name) or (

@@ -40,9 +40,10 @@ Endpoints = Annotated[tuple[Endpoint, ...], msgspec.Meta(min_length=1, max_lengt
 
 
 class TrackPart(_Part, frozen=True):
-    """One version of the model and its role. ``weight`` is the percentage of instruments that the track decides for.
+    """One version of the model and its role.
 
-    Exactly one of ``endpoint`` and ``endpoints`` is given.
+    ``weight`` is the percentage of instruments that the track decides for; ``mirror`` is a shadow's alone: the percentage of
+    snapshots of which it gets a copy. Exactly one of ``endpoint`` and ``endpoints`` is given.
     """
 
     name: Track
@@ -50,6 +51,7 @@ class TrackPart(_Part, frozen=True):
     endpoint: Endpoint | None = None
     endpoints: Endpoints | None = None
     weight: Percent = 0.0
+    mirror: Percent | None = None
 
 
 class ModelRung(_Part, frozen=True):
@@ -201,6 +203,29 @@ class AlertPart(_Part, frozen=True):
     drift: Literal["on", "off"] = "on"
 
 
+class ThresholdPart(_Part, frozen=True):
+    """When a comparison passes: at most, or for ``coverage`` at least, so much; ``minimum`` pairs, or there is no verdict."""
+
+    disagreement: Unit = 0.05
+    coverage: Unit = 0.9
+    score_difference: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    confidence_difference: Unit | None = None
+    minimum: Annotated[int, msgspec.Meta(ge=1)] = 1000
+
+
+class ShadowPart(_Part, frozen=True):
+    """What mirrored calls may take of the router, for each shadow, and how their answers are judged.
+
+    ``deadline`` counts from the live decision; ``queue`` bounds the rows that wait or are under way, ``concurrency`` the calls.
+    """
+
+    deadline: Duration = "200ms"
+    queue: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    thresholds: ThresholdPart = ThresholdPart()
+    journal: bool = False
+
+
 class RouteSpec(_Part, frozen=True):
     """How the snapshots of a set of instruments go to the tracks of one model, and all the rules on the way."""
 
@@ -208,7 +233,7 @@ class RouteSpec(_Part, frozen=True):
     instruments: Annotated[tuple[NonEmpty, ...], msgspec.Meta(min_length=1)]
     tracks: Annotated[tuple[TrackPart, ...], msgspec.Meta(min_length=1)]
     mapping: MappingPart
-    mode: Literal["live"] = "live"
+    mode: Literal["live", "paper"] = "live"
     deadline: Duration = "100ms"
     max_age: Duration = "2s"
     max_skew: Duration = "250ms"
@@ -225,6 +250,7 @@ class RouteSpec(_Part, frozen=True):
     hedge: HedgePart | None = None
     sessions: SessionPart | None = None
     alerts: AlertPart = AlertPart()
+    shadow: ShadowPart = ShadowPart()
 
 
 class Metadata(_Part, frozen=True):

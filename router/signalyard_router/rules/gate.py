@@ -14,11 +14,33 @@ from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.rules.levers import Lever
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import DecisionRecord, LeverRecord, PlanRecord, RouteRecord, Settlement, decision_of
+from signalyard_router.rules.record import (
+    SIGNALS,
+    DecisionRecord,
+    LeverRecord,
+    PlanRecord,
+    RouteRecord,
+    Settlement,
+    decision_of,
+)
 from signalyard_router.rules.units import LONGEST_RATE_WINDOW, MAX_FLIPS_COUNT, MAX_RATE_COUNT, MINUTE, Rate
 
 Key = tuple[str, str]
-"""Route and instrument."""
+"""Book and instrument."""
+
+
+def book(route: str, paper: bool) -> str:
+    """The name of what the gate keeps of a route: paper signals have windows, limits and sequences of their own.
+
+    In one book with the live ones, a paper signal would hold the live signal back that repeats it, and the desk would never
+    see it.
+    """
+    return f"{route}/paper" if paper else route  # no route's name has a slash
+
+
+def route_of(kept: str) -> str:
+    """The route of a book."""
+    return kept.removesuffix("/paper")
 
 
 class Emission(msgspec.Struct, frozen=True):
@@ -92,9 +114,17 @@ class _PlanUndo(msgspec.Struct, frozen=True):
     before: Progress | None
 
 
+class _BookUndo(msgspec.Struct, frozen=True):
+    instruments: dict[Key, Instrument]
+    signals: deque[int] | None
+    flats: deque[int] | None
+    throttled: frozenset[str]
+
+
 class _RouteUndo(msgspec.Struct, frozen=True):
     name: str
     before: RouteRecord | None
+    mode: _BookUndo | None = None
 
 
 class Gate:
@@ -154,16 +184,17 @@ class Gate:
         decision = self._recent.get(proposal_id)
         if decision is not None:
             return decision
-        instrument = self._instruments.get((route, symbol))
-        if instrument is not None:
-            for decision in instrument.settled:
-                if decision.proposal_id == proposal_id:
-                    return decision
+        for paper in (False, True):
+            instrument = self._instruments.get((book(route, paper), symbol))
+            if instrument is not None:
+                for decision in instrument.settled:
+                    if decision.proposal_id == proposal_id:
+                        return decision
         return None
 
-    def held(self, route: str, symbol: str) -> Direction | None:
+    def held(self, route: str, symbol: str, *, paper: bool = False) -> Direction | None:
         """The direction that the mapping last gave."""
-        instrument = self._instruments.get((route, symbol))
+        instrument = self._instruments.get((book(route, paper), symbol))
         return instrument.held if instrument else None
 
     def opinions(self, now: int) -> list[Opinion]:
@@ -176,7 +207,7 @@ class Gate:
 
     def owner(self, route: str, symbol: str) -> str | None:
         """The version that was to decide when the instrument's position was last opened or kept; None while it is flat."""
-        instrument = self._instruments.get((route, symbol))
+        instrument = self._instruments.get((self._in_force(route), symbol))
         emission = instrument.emission if instrument else None
         return None if emission is None or emission.direction is Direction.FLAT else emission.assigned
 
@@ -202,9 +233,14 @@ class Gate:
         return undo
 
     def latches(self) -> list[tuple[str, str | None]]:
-        """What is latched: a route whose rate was reached, or (route, instrument) that changed sides too often."""
-        flips = [key for key, instrument in self._instruments.items() if instrument.latched]
-        return [*((route, None) for route in sorted(self._throttled)), *sorted(flips)]
+        """What is latched in the routes' present modes: a route whose rate was reached, or (route, instrument) that changed sides too often."""
+        flips = [
+            (route, symbol)
+            for (kept, symbol), instrument in self._instruments.items()
+            if instrument.latched and kept == self._in_force(route := route_of(kept))
+        ]
+        throttled = [route for kept in self._throttled if kept == self._in_force(route := route_of(kept))]
+        return [*((route, None) for route in sorted(throttled)), *sorted(flips)]
 
     def admit(self, proposal: Proposal, now: int, *, late: bool) -> Settlement:
         """Settle a proposal that was not settled before. ``late``: it reached the gate after its ``commit_by``."""
@@ -215,7 +251,7 @@ class Gate:
         newest = self._routes.get(proposal.route)
         if newest is not None and proposal.generation < newest.generation:
             return _suppressed(Reason.SUPERSEDED)
-        state = self._instruments.get((proposal.route, proposal.symbol))
+        state = self._instruments.get((book(proposal.route, proposal.rules.paper), proposal.symbol))
         if state is not None and (proposal.ts_event, proposal.sequence) < state.newest:
             return _suppressed(Reason.OUT_OF_ORDER)
         if proposal.abstain is not None:
@@ -228,6 +264,7 @@ class Gate:
         self, proposal: Proposal, direction: Direction, state: Instrument | None, now: int
     ) -> Settlement:
         rules = proposal.rules
+        kept = book(proposal.route, rules.paper)
         last = state.emission if state else None
         reduces = _reduces(direction, proposal.position, last)
         exempt = reduces and not rules.filter_exits
@@ -241,7 +278,7 @@ class Gate:
         if proposal.reduce_only:
             if last is None or last.direction is Direction.FLAT:
                 return Settlement(Outcome.ABSTAINED, Reason.NO_ANSWER)
-            if _reached(self._flats.get(proposal.route), Rate(rules.flats_per_minute, MINUTE), now):
+            if _reached(self._flats.get(kept), Rate(rules.flats_per_minute, MINUTE), now):
                 return _suppressed(Reason.FLAT_CEILING, reduces=reduces)
         if proposal.objection is not None and not exempt:
             return _suppressed(proposal.objection, reduces=reduces)
@@ -257,7 +294,7 @@ class Gate:
         if (
             rules.signals is not None
             and not exempt
-            and (proposal.route in self._throttled or _reached(self._signals.get(proposal.route), rules.signals, now))
+            and (kept in self._throttled or _reached(self._signals.get(kept), rules.signals, now))
         ):
             return _suppressed(Reason.RATE_LIMITED, reduces=reduces)
         previous = last.seq if last else 0
@@ -267,33 +304,39 @@ class Gate:
             and bool(last.assigned)
             and last.assigned != proposal.assigned
         )
-        return Settlement(Outcome.EMITTED, reduces=reduces, seq=previous + 1, prev_seq=previous, handover=handover)
+        outcome = Outcome.PAPER if rules.paper else Outcome.EMITTED
+        return Settlement(outcome, reduces=reduces, seq=previous + 1, prev_seq=previous, handover=handover)
 
     def apply(self, record: DecisionRecord) -> object | None:
         """Fold a decision in; the answer is what `revert` takes to undo it."""
         if record.outcome is Outcome.REJECTED:
             return None
-        key = (record.route, record.symbol)
+        key = (book(record.route, record.paper), record.symbol)
         before = self._instruments.get(key)
         decision = decision_of(record)
         self._keep(decision)
         if record.reason in _WITHOUT_PLACE:
             return _Undo(key, None, record.proposal_id, False, False)
-        emitted = record.outcome is Outcome.EMITTED
+        emitted = record.outcome in SIGNALS
         flat = emitted and record.reduce_only
         self._instruments[key] = _next(before, record, decision)
         if emitted:
-            _note(self._signals, record.route, record.t)
+            _note(self._signals, key[0], record.t)
         if flat:
-            _note(self._flats, record.route, record.t)
-        throttles = record.reason is Reason.RATE_LIMITED and record.route not in self._throttled
+            _note(self._flats, key[0], record.t)
+        throttles = record.reason is Reason.RATE_LIMITED and key[0] not in self._throttled
         if throttles:
-            self._throttled |= {record.route}
+            self._throttled |= {key[0]}
         return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat, throttles)
 
     def accept(self, record: RouteRecord) -> object:
-        """A document was accepted, or a route taken away; the answer is what `revert` takes to undo it."""
-        undo = _RouteUndo(record.name, self._routes.get(record.name))
+        """A document was accepted, or a route taken away; the answer is what `revert` takes to undo it.
+
+        Where it changes the route's mode, the new one begins clean; see `_change_mode`.
+        """
+        before = self._routes.get(record.name)
+        changes = record.paper != (before is not None and before.paper)
+        undo = _RouteUndo(record.name, before, self._change_mode(record.name, record.paper) if changes else None)
         self._routes[record.name] = record
         return undo
 
@@ -304,9 +347,9 @@ class Gate:
             case "resume" | "end":
                 self._set_levers(tuple(lever for lever in self._levers if lever.id != record.lever))
             case "reset" if record.latch == "throttle":
-                self._throttled -= {record.route or ""}
+                self._throttled -= {self._in_force(record.route or "")}
             case "reset":
-                key = (record.route or "", record.symbol or "")
+                key = (self._in_force(record.route or ""), record.symbol or "")
                 instrument = self._instruments.get(key)
                 if instrument is not None:
                     undo = _LeverUndo(self._levers, self._throttled, (key, instrument))
@@ -346,6 +389,8 @@ class Gate:
             else:
                 self._plans[undo.route] = undo.before
         elif isinstance(undo, _RouteUndo):
+            if undo.mode is not None:
+                self._revert_mode(self._in_force(undo.name), undo.mode)
             if undo.before is None:
                 self._routes.pop(undo.name, None)
             else:
@@ -368,6 +413,36 @@ class Gate:
             self._flats[undo.key[0]].pop()
         if undo.throttled:
             self._throttled -= {undo.key[0]}
+
+    def _in_force(self, route: str) -> str:
+        """The book of a route's mode."""
+        record = self._routes.get(route)
+        return book(route, record is not None and record.paper)
+
+    def _change_mode(self, route: str, paper: bool) -> "_BookUndo":
+        """Paper begins from nothing. Live goes on from what the desk was last told, and enters directions anew: what
+        hysteresis holds is as old as the day on which the route went to paper, and must not open a position."""
+        entered = book(route, paper)
+        instruments = {key: state for key, state in self._instruments.items() if key[0] == entered}
+        undo = _BookUndo(instruments, self._signals.get(entered), self._flats.get(entered), self._throttled)
+        for key, state in instruments.items():
+            if paper:
+                del self._instruments[key]
+            else:
+                self._instruments[key] = msgspec.structs.replace(state, held=None)
+        if paper:
+            self._signals.pop(entered, None)
+            self._flats.pop(entered, None)
+            self._throttled -= {entered}
+        return undo
+
+    def _revert_mode(self, entered: str, undo: "_BookUndo") -> None:
+        self._instruments.update(undo.instruments)
+        if undo.signals is not None:
+            self._signals[entered] = undo.signals
+        if undo.flats is not None:
+            self._flats[entered] = undo.flats
+        self._throttled = undo.throttled
 
     def _keep(self, decision: Decision) -> None:
         self._recent[decision.proposal_id] = decision
@@ -424,7 +499,7 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
     held = state.held if record.reason in _MAPPED or record.reduce_only else record.direction
     latched = state.latched or record.reason is Reason.FLIP_LATCHED
     emission, opinion, flips = state.emission, state.opinion, state.flips
-    if record.outcome is Outcome.EMITTED and record.direction is not None and record.signal_id is not None:
+    if record.outcome in SIGNALS and record.direction is not None and record.signal_id is not None:
         if _flips(record.direction, emission):
             flips = (*flips[1 - MAX_FLIPS_COUNT :], record.t)
         flat = record.direction is Direction.FLAT
@@ -452,5 +527,6 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
             score=record.score,
             confidence=record.confidence,
             position=record.position,
+            paper=record.paper,
         )
     return Instrument(place, settled, held, emission, opinion, flips, latched)

@@ -8,11 +8,15 @@ import msgspec
 from signalyard.problems import ProblemDetails
 from signalyard.wire import Decision, Signal
 from signalyard.words import Direction, Outcome, Reason, Track
+from signalyard_router.rules.compare import Pair
 from signalyard_router.rules.levers import Action, Latch, Lever
 from signalyard_router.rules.plan import Progress, State
 from signalyard_router.rules.proposal import Input, Proposal, Step
 
 VERSION = 1
+
+SIGNALS = (Outcome.EMITTED, Outcome.PAPER)
+"""The outcomes that are a signal to the gate: they open windows, count towards limits and carry sequence numbers."""
 
 
 class StartRecord(msgspec.Struct, kw_only=True, frozen=True, tag="start", tag_field="kind"):
@@ -44,6 +48,11 @@ class RouteRecord(msgspec.Struct, kw_only=True, frozen=True, tag="route", tag_fi
     place: str
     document: Any
     prev: str
+
+    @property
+    def paper(self) -> bool:
+        """Whether the route is in paper mode by this document."""
+        return self.document is not None and self.document.get("spec", {}).get("mode") == "paper"
 
 
 class LeverRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="lever", tag_field="kind"):
@@ -109,7 +118,8 @@ class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     """One settled decision, with everything that explains it. Times are UTC nanoseconds; ``t`` is the journal's time.
 
     ``held`` is the direction that hysteresis started from, ``objection`` what the filters had against the direction,
-    ``reduces`` whether the gate took it for an exit. ``elapsed_us`` counts from the request's receipt to the commit.
+    ``reduces`` whether the gate took it for an exit, ``paper`` whether the route was in paper mode. ``elapsed_us`` counts from
+    the request's receipt to the commit.
     """
 
     v: int
@@ -144,6 +154,7 @@ class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     degraded: bool = False
     reduce_only: bool = False
     handover: bool = False
+    paper: bool = False
     signal_id: str | None = None
     epoch: int = 0
     signal_seq: int = 0
@@ -155,6 +166,43 @@ class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     steps: Sequence[Step] = ()
     input: Input | None = None
     prev: str
+
+
+class ShadowRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="shadow", tag_field="kind"):
+    """A live decision and what a shadow (or, ``baseline``, a strategy outside the router) made of the same snapshot.
+
+    ``live_signal`` and ``signal`` say whether each would have been a signal after its own dedupe window.
+    """
+
+    v: int
+    seq: int
+    t: int
+    route: str
+    name: str
+    symbol: str
+    ts_event: int
+    proposal_id: str
+    baseline: bool = False
+    live: Direction | None = None
+    direction: Direction | None = None
+    live_score: float | None = None
+    score: float | None = None
+    live_confidence: float | None = None
+    confidence: float | None = None
+    live_signal: bool = False
+    signal: bool = False
+    digest: str = ""
+    prev: str
+
+
+class ShadowNote(msgspec.Struct, frozen=True):
+    """A pair that is to be recorded."""
+
+    route: str
+    name: str
+    baseline: bool
+    digest: str
+    pair: Pair
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -169,7 +217,7 @@ class Settlement(msgspec.Struct, frozen=True):
     handover: bool = False
 
 
-Record = StartRecord | RouteRecord | LeverRecord | PlanRecord | DecisionRecord
+Record = StartRecord | RouteRecord | LeverRecord | PlanRecord | DecisionRecord | ShadowRecord
 
 
 def record_of(
@@ -177,7 +225,7 @@ def record_of(
 ) -> DecisionRecord:
     """The record of a proposal as the gate settled it; ``elapsed`` is nanoseconds since its receipt."""
     answer = proposal.answer
-    emitted = settlement.outcome is Outcome.EMITTED
+    emitted = settlement.outcome in SIGNALS
     return DecisionRecord(
         v=VERSION,
         seq=seq,
@@ -211,7 +259,8 @@ def record_of(
         drift=answer.drift if answer else False,
         degraded=proposal.degraded,
         reduce_only=proposal.reduce_only,
-        signal_id=f"s-{proposal.proposal_id}" if emitted else None,
+        paper=proposal.rules.paper,
+        signal_id=signal_id(proposal) if emitted else None,
         epoch=epoch if emitted else 0,
         signal_seq=settlement.seq,
         prev_seq=settlement.prev_seq,
@@ -225,6 +274,37 @@ def record_of(
     )
 
 
+def shadow_record(note: ShadowNote, *, seq: int, t: int) -> ShadowRecord:
+    """The record of a pair."""
+    pair, live = note.pair, note.pair.live
+    return ShadowRecord(
+        v=VERSION,
+        seq=seq,
+        t=t,
+        route=note.route,
+        name=note.name,
+        symbol=live.symbol,
+        ts_event=live.ts_event,
+        proposal_id=live.proposal_id,
+        baseline=note.baseline,
+        live=live.direction,
+        direction=pair.direction,
+        live_score=live.score,
+        score=pair.score,
+        live_confidence=live.confidence,
+        confidence=pair.confidence,
+        live_signal=pair.live_signal,
+        signal=pair.signal,
+        digest=note.digest,
+        prev="",
+    )
+
+
+def signal_id(proposal: Proposal) -> str:
+    """The name of a proposal's signal; a paper one's differs, so that the two are never taken for one another."""
+    return f"{'p' if proposal.rules.paper else 's'}-{proposal.proposal_id}"
+
+
 def decision_of(record: DecisionRecord) -> Decision:
     """The decision that a record stands for, as its caller gets it."""
     return Decision(
@@ -236,13 +316,14 @@ def decision_of(record: DecisionRecord) -> Decision:
         proposal_id=record.proposal_id,
         elapsed_us=record.elapsed_us,
         signal=signal_of(record) if record.outcome is Outcome.EMITTED else None,
+        paper=signal_of(record) if record.outcome is Outcome.PAPER else None,
         duplicate_of=record.duplicate_of,
         problem=record.problem,
     )
 
 
 def signal_of(record: DecisionRecord) -> Signal:
-    """The signal of an emitted decision."""
+    """The signal of an emitted decision, or the one that a paper decision would have sent."""
     if record.signal_id is None or record.direction is None:
         raise ValueError(f"journal record {record.seq} carries no signal")
     return Signal(
@@ -270,4 +351,5 @@ def signal_of(record: DecisionRecord) -> Signal:
         degraded=record.degraded,
         reduce_only=record.reduce_only,
         handover=record.handover,
+        paper=record.paper,
     )

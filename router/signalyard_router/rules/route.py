@@ -15,6 +15,7 @@ from signalyard_router.rules.documents import (
     PlanPart,
     RouteDocument,
     Rung,
+    ShadowPart,
     Threshold,
     TrackPart,
     revision,
@@ -85,6 +86,34 @@ class FlatRung(msgspec.Struct, frozen=True):
 LadderRung = TrackRung | ModelRung | FlatRung
 
 
+class ShadowRung(msgspec.Struct, frozen=True):
+    """A version that gets copies of ``mirror`` of 10,000 snapshots."""
+
+    track: Track
+    target: Target
+    mirror: int
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """When a comparison passes; None where nothing is asked."""
+
+    disagreement: float = 0.05
+    coverage: float = 0.9
+    score_difference: float | None = None
+    confidence_difference: float | None = None
+    minimum: int = 1000
+
+
+class ShadowRules(msgspec.Struct, frozen=True):
+    """What mirrored calls may take, for each shadow. ``deadline`` is nanoseconds, ``queue`` rows, ``concurrency`` calls."""
+
+    deadline: int
+    queue: int
+    concurrency: int
+    thresholds: Thresholds
+    journal: bool
+
+
 class Mapping(msgspec.Struct, frozen=True):
     """The thresholds; an absent direction has an ``enter`` that no score reaches."""
 
@@ -104,7 +133,7 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 class GateRules(msgspec.Struct, frozen=True):
-    """What settling a proposal needs of a route. Durations are nanoseconds."""
+    """What settling a proposal needs of a route. Durations are nanoseconds. ``paper``: signals are not to leave."""
 
     mapping: Mapping | None = None
     filters: Filters | None = None
@@ -114,6 +143,7 @@ class GateRules(msgspec.Struct, frozen=True):
     signals: Rate | None = None
     flips: Rate | None = None
     flats_per_minute: int = 0
+    paper: bool = False
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -145,6 +175,8 @@ class Route(msgspec.Struct, frozen=True):
     on_drift: OnDrift
     sessions: Sessions | None
     alerts: AlertRules
+    shadows: tuple[ShadowRung, ...]
+    shadow: ShadowRules
     plan: Plan | None = None
     handover_now: bool = False
     rolled_back: TrackRung | None = None
@@ -162,7 +194,13 @@ class Route(msgspec.Struct, frozen=True):
         return None
 
     def targets(self) -> Iterator[Target]:
-        """Every target that the route may call."""
+        """Every target that the route may call, shadows included."""
+        yield from self.live_targets()
+        for shadow in self.shadows:
+            yield shadow.target
+
+    def live_targets(self) -> Iterator[Target]:
+        """Every target whose answer may become a decision."""
         for track in self.tracks.values():
             yield track.target
         for rung in (*self.standbys, *self.ladder):
@@ -185,9 +223,21 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
     tracks: dict[Track, TrackRung] = {}
     weights: dict[Track, int] = {}
     standbys: dict[str, TrackRung] = {}
+    shadows: dict[str, ShadowRung] = {}
     for index, part in enumerate(spec.tracks):
         pointer = f"/spec/tracks/{index}"
-        rung = TrackRung(part.name, _target(spec.model, part, hedge, pointer, refuse))
+        # A shadow is not worth a second call.
+        target = _target(spec.model, part, None if part.name is Track.SHADOW else hedge, pointer, refuse)
+        if part.name is Track.SHADOW:
+            if part.version in shadows:
+                raise refuse(f"version {part.version!r} is a shadow already", f"{pointer}/version")
+            if part.weight:
+                raise refuse("a shadow takes no weight: it decides nothing; say mirror", f"{pointer}/weight")
+            shadows[part.version] = _shadow(part, target, refuse, f"{pointer}/mirror")
+            continue
+        if part.mirror is not None:
+            raise refuse(f"only a shadow is mirrored to, not {part.name}", f"{pointer}/mirror")
+        rung = TrackRung(part.name, target)
         if part.name is Track.STANDBY:
             if part.version in standbys:
                 raise refuse(f"version {part.version!r} is a standby already", f"{pointer}/version")
@@ -204,18 +254,29 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
     if Track.STABLE not in tracks:
         raise refuse("there must be a track named stable", "/spec/tracks")
     if sum(weights.values()) != SLOTS:
-        shown = " + ".join(f"{part.weight:g}" for part in spec.tracks if part.name is not Track.STANDBY)
+        shown = " + ".join(f"{part.weight:g}" for part in spec.tracks if part.name in tracks)
         raise refuse(f"the weights must add up to 100, they are {shown}", "/spec/tracks")
 
     for instrument, track in spec.pin.items():
         if track not in tracks:
             raise refuse(f"{instrument!r} is pinned to {track}, and the route has no such track", "/spec/pin")
 
-    for name, text in (("deadline", spec.deadline), ("maxAge", spec.max_age), ("validFor", spec.valid_for)):
+    for name, text in (
+        ("deadline", spec.deadline),
+        ("maxAge", spec.max_age),
+        ("validFor", spec.valid_for),
+        ("shadow/deadline", spec.shadow.deadline),
+    ):
         if nanoseconds(text) <= 0:
             raise refuse("must be more than zero", f"/spec/{name}")
     if not spec.filters.directions:
         raise refuse("name at least one of long, short, flat", "/spec/filters/directions")
+
+    live = [rung.target for rung in (*tracks.values(), *standbys.values())]
+    for index, part in enumerate(spec.tracks):
+        if part.name is Track.SHADOW and any(_shared(shadows[part.version].target, target) for target in live):
+            text = f"version {part.version!r} decides at this endpoint: a shadow's time-outs would open its breaker"
+            raise refuse(text, f"/spec/tracks/{index}")
 
     mapping = _mapping(spec.mapping, refuse)
     ladder = _ladder(spec.ladder, standbys, hedge, refuse)
@@ -243,6 +304,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
             signals=_limit(spec.limits.signals, MAX_RATE_COUNT, "signals", refuse),
             flips=_limit(spec.limits.flips, MAX_FLIPS_COUNT, "flips", refuse),
             flats_per_minute=sum(rung.instruments_per_minute for rung in ladder if isinstance(rung, FlatRung)),
+            paper=spec.mode == "paper",
         ),
         commit_reserve=spec.budget.commit_reserve,
         commit_reserve_max=nanoseconds(spec.budget.commit_reserve_max),
@@ -252,6 +314,33 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         handover_now=spec.handover == "now",
         plan=_plan(spec.plan, tracks, refuse),
         on_drift=spec.on_drift,
+        shadows=tuple(shadows.values()),
+        shadow=_shadow_rules(spec.shadow),
+    )
+
+
+def _shared(one: Target, other: Target) -> bool:
+    """Whether two targets have a version at an endpoint in common."""
+    return one.version == other.version and not set(one.endpoints).isdisjoint(other.endpoints)
+
+
+def _shadow(part: TrackPart, target: Target, refuse: Refuse, pointer: str) -> ShadowRung:
+    percent = 100.0 if part.mirror is None else part.mirror
+    if not math.isclose(percent * 100, round(percent * 100), abs_tol=1e-6):
+        raise refuse(f"a share has at most two decimals, {percent} has more", pointer)
+    return ShadowRung(Track.SHADOW, target, round(percent * 100))
+
+
+def _shadow_rules(part: ShadowPart) -> ShadowRules:
+    asked = part.thresholds
+    return ShadowRules(
+        deadline=nanoseconds(part.deadline),
+        queue=part.queue,
+        concurrency=part.concurrency,
+        thresholds=Thresholds(
+            asked.disagreement, asked.coverage, asked.score_difference, asked.confidence_difference, asked.minimum
+        ),
+        journal=part.journal,
     )
 
 

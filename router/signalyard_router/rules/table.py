@@ -81,6 +81,10 @@ class Table:
         """Every target that some route may call, once each."""
         return list(dict.fromkeys(target for route in self.routes.values() for target in route.targets()))
 
+    def live_targets(self) -> list[Target]:
+        """Every target whose answer may become a decision, once each."""
+        return list(dict.fromkeys(target for route in self.routes.values() for target in route.live_targets()))
+
 
 def refuse_repeated_names(documents: Iterable[tuple[RouteDocument, str]]) -> None:
     """Raise CallerError (invalid_document) where two documents carry one name; each comes with its place."""

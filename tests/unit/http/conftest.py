@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client import CollectorRegistry
 
-from signalyard.wire import Decision, Opinion, StateAnswer
+from signalyard.wire import Decision, Observation, ObserveAnswer, Opinion, StateAnswer
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.settings import HttpSettings
@@ -72,6 +72,15 @@ class FakeRouter:
             live=True,
         )
         return StateAnswer(now=1, epoch=1, opinions=[opinion])
+
+    def observe(self, observations: Sequence[Observation]) -> ObserveAnswer:
+        if self.error is not None:
+            raise self.error
+        self.observations = list(observations)
+        return ObserveAnswer(matched=0, waiting=len(observations), repeated=0)
+
+    def shadow(self, route: str | None = None) -> dict[str, Any]:
+        return {"now": 1, "comparisons": [], "route": route}
 
     def status(self) -> dict[str, Any]:
         return {"routes": []}

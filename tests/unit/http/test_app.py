@@ -110,6 +110,8 @@ def test_status_and_index(call: Any) -> None:
         "GET /",
         "POST /v1/predict",
         "GET /v1/state",
+        "POST /v1/observe",
+        "GET /v1/shadow",
         "GET /v1/status",
         "GET /healthz",
         "GET /readyz",

@@ -6,9 +6,11 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from signalyard.wire import Decision, StateAnswer
+from signalyard.problems import SignalyardError
+from signalyard.wire import Decision, Observation, ObserveAnswer, StateAnswer
 from signalyard_router.adapters.http.answers import Answer, decisions_answer, json_answer, not_ready_answer
 from signalyard_router.adapters.http.headers import remaining
+from signalyard_router.adapters.http.observe import ObserveReader, without_place
 from signalyard_router.adapters.http.pages import Pages, Path, Scope, parameters
 from signalyard_router.adapters.http.predict import PredictReader
 from signalyard_router.adapters.http.settings import HttpSettings
@@ -30,6 +32,14 @@ class Decider(Protocol):
         """What each route last said of each instrument."""
         ...
 
+    def observe(self, observations: Sequence[Observation]) -> ObserveAnswer:
+        """Compare what a strategy outside the router did. Raises CallerError; its pointer begins with a place in the list."""
+        ...
+
+    def shadow(self, route: str | None = None) -> Any:
+        """How shadows and baselines compare with the decisions; JSON can be made of it. Raises CallerError."""
+        ...
+
     def status(self) -> Any:
         """The router as it stands; JSON can be made of it."""
         ...
@@ -47,6 +57,7 @@ class App(Pages):
         self._clock = clock
         self._registry = registry
         self._reader = PredictReader(settings.max_rows)
+        self._observations = ObserveReader(settings.max_rows)
         paths = {
             "/v1/predict": Path(
                 "POST",
@@ -56,6 +67,16 @@ class App(Pages):
             ),
             "/v1/state": Path(
                 "GET", self._state, "what each route last said of each instrument", parameters=("symbol", "route")
+            ),
+            "/v1/observe": Path(
+                "POST", self._observe, "compare what a strategy outside the router did", (200, 400, 404, 413, 415, 422)
+            ),
+            "/v1/shadow": Path(
+                "GET",
+                self._shadow,
+                "how shadows and baselines compare with the decisions",
+                (200, 404),
+                parameters=("route",),
             ),
             "/v1/status": Path("GET", self._status, "the routes, their tracks and the instruments on them"),
             "/healthz": Path("GET", self._healthz, "200 while the process turns"),
@@ -79,6 +100,18 @@ class App(Pages):
     async def _state(self, scope: Scope, body: bytes) -> Answer:
         asked = parameters(scope, self._paths["/v1/state"].parameters)
         return json_answer(self._router.state(asked.get("symbol"), asked.get("route")))
+
+    async def _observe(self, scope: Scope, body: bytes) -> Answer:
+        remaining(scope["headers"])  # for what it says of the body
+        observations, alone = self._observations.read(body)
+        try:
+            return json_answer(self._router.observe(observations))
+        except SignalyardError as exc:
+            raise (without_place(exc) if alone else exc) from exc
+
+    async def _shadow(self, scope: Scope, body: bytes) -> Answer:
+        asked = parameters(scope, self._paths["/v1/shadow"].parameters)
+        return json_answer(self._router.shadow(asked.get("route")))
 
     async def _status(self, scope: Scope, body: bytes) -> Answer:
         return json_answer(self._router.status())

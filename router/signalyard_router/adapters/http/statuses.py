@@ -23,6 +23,7 @@ STATUSES: dict[Problem, int] = {
     Problem.FEATURE_OUT_OF_RANGE: 422,
     Problem.SNAPSHOT_TOO_OLD: 422,
     Problem.SNAPSHOT_FROM_FUTURE: 422,
+    Problem.INVALID_OBSERVATION: 422,
     Problem.INVALID_DOCUMENT: 422,
     Problem.INVALID_SETTING: 400,
     Problem.INVALID_LEVER: 422,
