@@ -17,6 +17,9 @@ EXTRAS_router := --extra router --extra archive
 EXTRAS_runtimes := --extra serve --extra lightgbm --extra sklearn
 EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra test --extra lint
 
+# What the benchmark compares with; they know nothing of us.
+PEERS := peer peer-httptools
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -37,6 +40,12 @@ $(VENV)/%/.ready: locks/%.txt pyproject.toml | $(UV)
 	@$(UV_ENV) $(UV) pip install -q --python $(VENV)/$*/bin/python --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
+$(PEERS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: locks/%.txt | $(UV)
+	@echo "setup: $*"
+	@$(UV_ENV) $(UV) venv -q --clear --python $(PYTHON) $(VENV)/$*
+	@$(UV_ENV) $(UV) pip sync -q --python $(VENV)/$*/bin/python --require-hashes locks/$*.txt
+	@touch $@
+
 .PHONY: run
 run: setup ## the demonstration: real ticks through bundle, model server and router to journalled decisions
 	@$(DEV)/signalyard demo
@@ -50,6 +59,10 @@ test: setup ## unit tests, simulated worlds, then tests with real parts; no clus
 .PHONY: sim
 sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123
 	@PYTHONPATH=tests/sim $(DEV)/python -m simulated $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --first $(or $(FROM),0)) $(if $(BUG),--bug $(BUG))
+
+.PHONY: bench
+bench: setup $(PEERS:%=$(VENV)/%/.ready) ## speed side by side with stock MLServer, as ratios; ARGS=--quick, ARGS=--soak, ARGS="--only alone"
+	@$(DEV)/python -m signalyard_bench $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, the layers
@@ -76,6 +89,11 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	  echo "lock: $$name"; \
 	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make lock" --upgrade $$constraint $$extras pyproject.toml locks/build.in -o locks/$$name.txt; \
+	done
+	@for name in $(PEERS); do \
+	  echo "lock: $$name"; \
+	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make lock" --upgrade --constraint locks/runtimes.txt locks/$$name.in -o locks/$$name.txt; \
 	done
 
 .PHONY: print-extras

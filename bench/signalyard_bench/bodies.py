@@ -1,0 +1,90 @@
+"""The requests that are sent. Every snapshot is another one: the same one again would get its stored decision."""
+
+import random
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from signalyard_bench.load import Requests
+
+
+def names(features: int) -> list[str]:
+    """What the features are called."""
+    return [f"feature_{index:02d}" for index in range(features)]
+
+
+def values(features: int, count: int, seed: int = 7) -> list[list[float]]:
+    """Generated rows."""
+    rng = random.Random(seed)
+    return [[round(rng.gauss(0, 1), 6) for _ in range(features)] for _ in range(count)]
+
+
+def _post(path: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ".encode()
+        + b"%d\r\n\r\n%b"
+    )
+
+
+_KINDS = 64
+
+
+def inference(model: str, features: int) -> Requests:
+    """One row by the Open Inference Protocol, as MLServer's documentation writes it."""
+    head = _post(f"/v2/models/{model}/infer")
+    made = []
+    for row in values(features, _KINDS):
+        tensor = {"name": "predict", "shape": [1, features], "datatype": "FP64", "data": row}
+        body = msgspec.json.encode({"inputs": [tensor]})
+        made.append(head % (len(body), body))
+    turn = 0
+
+    def make() -> bytes:
+        nonlocal turn
+        turn += 1
+        return made[turn % _KINDS]
+
+    return make
+
+
+def snapshots(features: int, symbols: Sequence[str]) -> Requests:
+    """One snapshot a request, at the present time."""
+    head = _post("/v1/predict")
+    rows = [
+        msgspec.json.encode(dict(zip(names(features), row, strict=True))).replace(b"%", b"%%")
+        for row in values(features, _KINDS)
+    ]
+    bodies = [b'{"symbol":"%b","ts_event":%d,"features":' + row + b"}" for row in rows]
+    encoded = [symbol.encode() for symbol in symbols]
+    turn = 0
+
+    def make() -> bytes:
+        nonlocal turn
+        turn += 1
+        body = bodies[turn % _KINDS] % (encoded[turn % len(encoded)], time.time_ns())
+        return head % (len(body), body)
+
+    return make
+
+
+def columnar(features: int, symbols: Sequence[str], rows: int) -> Requests:
+    """``rows`` snapshots a request, the names given once."""
+    head = _post("/v1/predict")
+    columns = msgspec.json.encode(names(features))
+    texts = [msgspec.json.encode(row) for row in values(features, _KINDS)]
+    encoded = [symbol.encode() for symbol in symbols]
+    turn = 0
+
+    def make() -> bytes:
+        nonlocal turn
+        now = time.time_ns()
+        parts = []
+        for _ in range(rows):
+            turn += 1
+            now += 1
+            parts.append(b'["%b",%d,%b]' % (encoded[turn % len(encoded)], now, texts[turn % _KINDS]))
+        body = b'{"columns":%b,"rows":[%b]}' % (columns, b",".join(parts))
+        return head % (len(body), body)
+
+    return make

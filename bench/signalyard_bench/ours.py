@@ -1,0 +1,80 @@
+"""Our own processes: the router, our model server, and a model server that answers at once."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from signalyard_bench.peer import FEATURES, MODEL, VERSION
+from signalyard_bench.servers import Process, free_ports
+
+_DOCUMENT = """\
+apiVersion: signalyard.io/v1alpha1
+kind: SignalRoute
+metadata: {{name: {name}}}
+spec:
+  model: {model}
+  instruments: ["{instruments}"]
+  deadline: {deadline}
+  tracks:
+    - {{name: stable, version: "{version}", weight: 100, endpoint: {{service: 127.0.0.1, port: {port}}}}}
+    - {{name: standby, version: "6", endpoint: {{service: 127.0.0.1, port: {port}}}}}
+  mapping: {{long: {{enter: {enter}}}, short: {{enter: {leave}}}, otherwise: flat, position: {{max: 1.0}}}}
+  # every answer is emitted, the dearest way that a snapshot can go
+  dedupe: {{window: 0s}}
+"""
+
+
+def document(
+    port: int, *, name: str = "bench", model: str = MODEL, instruments: str = "*.SHFE", deadline: str = "1s"
+) -> str:
+    """A route to the model server on ``port``."""
+    return _DOCUMENT.format(
+        name=name,
+        model=model,
+        instruments=instruments,
+        deadline=deadline,
+        version=VERSION,
+        port=port,
+        enter=0.6,
+        leave=0.4,
+    )
+
+
+def router(environment: Path, work: Path, documents: Sequence[str], core: int) -> Process:
+    """The router as a user starts it."""
+    routes = work / "routes"
+    routes.mkdir(parents=True)
+    for index, text in enumerate(documents):
+        (routes / f"{index:04d}.yaml").write_text(text)
+    command = [
+        environment / "bin/signalyard",
+        "router",
+        "--routes",
+        routes,
+        "--journal",
+        work / "journal",
+        "--port",
+        "0",
+    ]
+    process = Process(command, core=core, log=work / "router.log")
+    process.await_port(r"event=ready .*port=(\d+)")
+    process.await_ok(process.port, "/readyz")
+    return process
+
+
+def runtime(environment: Path, work: Path, models: Path, core: int) -> Process:
+    """Our model server, serving bundles through MLServer."""
+    http, grpc, metrics = free_ports(3)
+    command = [environment / "bin/signalyard", "serve", "--models", models]
+    command += ["--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics]
+    process = Process(command, core=core, log=work / "serve.log")
+    process.await_ok(http, "/v2/health/ready")
+    return process
+
+
+def model_server(work: Path, core: int, *, hang: bool = False) -> Process:
+    """A model server that answers at once, or never."""
+    command = [sys.executable, "-m", "signalyard_bench.model_server", "--features", FEATURES]
+    process = Process([*command, *(["--hang"] if hang else [])], core=core, log=work / "model.log")
+    process.await_port(r"ready (\d+)")
+    return process

@@ -1,0 +1,362 @@
+"""What is measured. Each scenario starts its servers, runs rounds over all of them in turn, and gives rows of the table.
+
+The server that is measured has core 0; the client, and what stands behind the server, have core 1, except where a scenario
+says that two servers share core 0.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from signalyard_bench import ours, peer
+from signalyard_bench.bodies import columnar, inference, snapshots
+from signalyard_bench.load import Load, LoadError, Outcome, Requests
+from signalyard_bench.servers import Process, free_ports
+from signalyard_bench.stats import Ratio
+
+SERVER, CLIENT = 0, 1
+"""The cores."""
+
+_SYMBOLS = [f"i{index:04d}.SHFE" for index in range(64)]
+_PEERS = {"stock": "peer", "stock with httptools": "peer-httptools"}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of the table: what was measured, round by round, and how it compares. ``unit`` is of ``ours`` and ``theirs``."""
+
+    scenario: str
+    what: str
+    unit: str
+    ours: list[float]
+    theirs: dict[str, list[float]] = {}
+    ratios: dict[str, Ratio] = {}
+    target: str = ""
+    reached: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is measured, and where things are."""
+
+    root: Path
+    work: Path
+    rounds: int
+    seconds: float
+    soak_seconds: float
+
+    def environment(self, name: str) -> Path:
+        """An environment that the Makefile makes."""
+        return self.root / ".venv" / name
+
+    @property
+    def cache(self) -> Path:
+        """What is kept between runs."""
+        return self.root / ".cache" / "bench"
+
+
+class _RealNetwork:
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        return await asyncio.get_running_loop().create_connection(factory, host, port)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A server under load, and what it is asked."""
+
+    process: Process
+    requests: Requests
+
+    async def closed(self, lanes: int, seconds: float) -> Outcome:
+        load = await self._connected(lanes)
+        try:
+            return _good(await load.closed(seconds))
+        finally:
+            load.close()
+
+    async def open(self, rate: float, lanes: int, seconds: float) -> Outcome:
+        load = await self._connected(lanes)
+        try:
+            return _good(await load.open(rate, seconds))
+        finally:
+            load.close()
+
+    async def _connected(self, lanes: int) -> Load:
+        load = Load(_RealNetwork(), time.perf_counter_ns, self.requests)
+        await load.connect("127.0.0.1", self.process.port, lanes)
+        return load
+
+
+def _good(outcome: Outcome) -> Outcome:
+    if set(outcome.statuses) != {200}:
+        raise LoadError(f"not every answer was 200: {outcome.statuses}")
+    return outcome
+
+
+def _row(
+    scenario: str,
+    what: str,
+    unit: str,
+    us: Sequence[float],
+    them: dict[str, list[float]],
+    target: str,
+    met: Callable[[float], bool],
+    note: str = "",
+) -> Row:
+    """A row whose target is a ratio to the first of the others."""
+    ratios = {name: Ratio.of(us, figures) for name, figures in them.items()}
+    first = next(iter(ratios.values()))
+    return Row(scenario, what, unit, list(us), them, ratios, target, met(first.median), note)
+
+
+@contextmanager
+def _folder(setting: Setting, name: str) -> Iterator[Path]:
+    path = setting.work / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)  # journals grow by a gigabyte a minute; what failed is left for a look
+
+
+def _start_peers(setting: Setting, work: Path, stack: ExitStack) -> dict[str, _Subject]:
+    model = peer.trained(setting.cache)
+    return {
+        name: _Subject(
+            stack.enter_context(
+                peer.start(setting.environment(environment), work / environment, model, free_ports(3), SERVER)
+            ),
+            inference(peer.MODEL, peer.FEATURES),
+        )
+        for name, environment in _PEERS.items()
+    }
+
+
+async def _warm(subjects: Sequence[_Subject], seconds: float) -> None:
+    for subject in subjects:
+        await subject.closed(8, seconds)
+
+
+async def alone(setting: Setting) -> list[Row]:
+    """The router alone on its core, single snapshots, a model server behind it that answers at once."""
+    with _folder(setting, "alone") as work, ExitStack() as stack:
+        subjects = _start_peers(setting, work, stack)
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        router = stack.enter_context(
+            ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
+        )
+        subjects["router"] = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        await _warm(list(subjects.values()), max(3.0, setting.seconds))
+        p50, p99, rate, kinds = _tables(subjects), _tables(subjects), _tables(subjects), {}
+        busy: list[float] = []
+        for _ in range(setting.rounds):
+            for name, subject in subjects.items():
+                outcome = await subject.closed(1, setting.seconds)
+                p50[name].append(outcome.at(50))
+                p99[name].append(outcome.at(99))
+            for name, subject in subjects.items():
+                cpu, spent, began = model.cpu(), time.process_time(), time.perf_counter()
+                outcome = await subject.closed(32, setting.seconds)
+                if name == "router":
+                    kinds = outcome.kinds
+                    took = time.perf_counter() - began
+                    busy.append((time.process_time() - spent + (model.cpu() - cpu) / 1e9) / took)
+                rate[name].append(outcome.rate)
+    note = f"the other core was {median(busy):.0%} busy; {_said(kinds)}"
+    scenario = "router alone"
+    return [
+        _row(scenario, "answers a second, 32 connections", "/s", *_split(rate), ">= 7", lambda r: r >= 7, note),
+        _row(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 0.4", lambda r: r <= 0.4),
+        _row(scenario, "p99, 1 connection", "ms", *_split(p99), "", lambda r: True),
+    ]
+
+
+async def front(setting: Setting) -> list[Row]:
+    """The router and our model server together on one core, the same LightGBM model as the peers'."""
+    with _folder(setting, "front") as work, ExitStack() as stack:
+        subjects = _start_peers(setting, work, stack)
+        bundles = peer.bundle(setting.cache)
+        model = stack.enter_context(ours.runtime(setting.environment("runtimes"), work, bundles, SERVER))
+        router = stack.enter_context(
+            ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
+        )
+        subjects["router"] = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        await _warm(list(subjects.values()), max(3.0, setting.seconds))
+        p50, rate = _tables(subjects), _tables(subjects)
+        for _ in range(setting.rounds):
+            for name, subject in subjects.items():
+                p50[name].append((await subject.closed(1, setting.seconds)).at(50))
+            for name, subject in subjects.items():
+                rate[name].append((await subject.closed(32, setting.seconds)).rate)
+    scenario = "router and model server on one core"
+    return [
+        _row(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 1.75", lambda r: r <= 1.75),
+        _row(scenario, "answers a second, 32 connections", "/s", *_split(rate), "", lambda r: True),
+    ]
+
+
+async def batch(setting: Setting) -> list[Row]:
+    """The router's CPU for a row of a columnar batch of 100, and for a snapshot alone, both under full load."""
+    with _folder(setting, "batch") as work, ExitStack() as stack:
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        router = stack.enter_context(
+            ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
+        )
+        single = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        symbols = [f"i{index:04d}.SHFE" for index in range(400)]
+        hundred = _Subject(router, columnar(peer.FEATURES, symbols, 100))
+        await single.closed(8, max(3.0, setting.seconds))
+        await hundred.closed(2, setting.seconds)
+        alone: list[float] = []
+        row: list[float] = []
+        for _ in range(setting.rounds):
+            alone.append(await _cpu(single, 32, setting.seconds))
+            row.append(await _cpu(hundred, 2, setting.seconds) / 100)
+    return [
+        _row(
+            "columnar batch of 100",
+            "router's CPU a row, to that of a snapshot alone",
+            "us",
+            row,
+            {"a snapshot alone": alone},
+            "<= 0.15",
+            lambda r: r <= 0.15,
+        )
+    ]
+
+
+async def _cpu(subject: _Subject, lanes: int, seconds: float) -> float:
+    """Microseconds of CPU an answer."""
+    before = subject.process.cpu()
+    outcome = await subject.closed(lanes, seconds)
+    return (subject.process.cpu() - before) / 1000 / len(outcome.latencies)
+
+
+async def hung(setting: Setting) -> list[Row]:
+    """A model server that takes requests and never answers, its standby the same, 1,000 snapshots a second."""
+    deadline, rate = 100, 1000
+    with _folder(setting, "hung") as work, ExitStack() as stack:
+        model = stack.enter_context(ours.model_server(work, CLIENT, hang=True))
+        document = ours.document(model.port, deadline=f"{deadline}ms")
+        router = stack.enter_context(ours.router(setting.environment("router"), work, [document], SERVER))
+        subject = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        await subject.open(rate / 4, 400, 2)
+        outcomes = [await subject.open(rate, 400, 2 * setting.seconds) for _ in range(setting.rounds)]
+    shares = [100 * outcome.within(deadline + 5) for outcome in outcomes]
+    worst = max(outcome.at(100) for outcome in outcomes)
+    note = f"p50 {median(o.at(50) for o in outcomes):.1f} ms, longest {worst:.1f} ms; {_said(outcomes[-1].kinds)}"
+    return [
+        Row(
+            "hung model server, 1,000 snapshots a second",
+            "answers within deadline + 5 ms",
+            "%",
+            shares,
+            target=">= 99.9",
+            reached=median(shares) >= 99.9,
+            note=note,
+        )
+    ]
+
+
+async def routes(setting: Setting) -> list[Row]:
+    """10,000 instruments on 500 routes, each with a model of its own, against one instrument on one route."""
+    count, instruments = 500, 10_000
+    with _folder(setting, "routes") as work, ExitStack() as stack:
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        many = [
+            ours.document(model.port, name=f"r{index:03d}", model=f"m{index:03d}", instruments=f"r{index:03d}-*.SHFE")
+            for index in range(count)
+        ]
+        symbols = [f"r{index % count:03d}-{index // count:02d}.SHFE" for index in range(instruments)]
+        environment = setting.environment("router")
+        subjects = {
+            "500 routes": _Subject(
+                stack.enter_context(ours.router(environment, work / "many", many, SERVER)),
+                snapshots(peer.FEATURES, symbols),
+            ),
+            "1 route": _Subject(
+                stack.enter_context(ours.router(environment, work / "one", [ours.document(model.port)], SERVER)),
+                snapshots(peer.FEATURES, _SYMBOLS[:1]),
+            ),
+        }
+        for subject in subjects.values():  # each instrument is seen before it counts
+            seen = 0
+            while seen < 2 * instruments:
+                seen += len((await subject.closed(1, 1)).latencies)
+        p50, cpu = _tables(subjects), _tables(subjects)
+        for _ in range(setting.rounds):
+            for name, subject in subjects.items():
+                before = subject.process.cpu()
+                outcome = await subject.closed(1, setting.seconds)
+                cpu[name].append((subject.process.cpu() - before) / 1000 / len(outcome.latencies))
+                p50[name].append(outcome.at(50))
+    scenario = "10,000 instruments on 500 routes, to one on one"
+    target, met = "<= 1.2", lambda r: r <= 1.2
+    return [
+        _row(scenario, "p50, 1 connection", "ms", p50.pop("500 routes"), p50, target, met),
+        _row(scenario, "router's CPU a snapshot", "us", cpu.pop("500 routes"), cpu, target, met),
+    ]
+
+
+async def soak(setting: Setting) -> list[Row]:
+    """Half of what the router can do, for long: memory and p99 of the last third to those of the second."""
+    windows = 30
+    with _folder(setting, "soak") as work, ExitStack() as stack:
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        router = stack.enter_context(
+            ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
+        )
+        subject = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        await subject.closed(8, 3)
+        rate = (await subject.closed(32, 3)).rate / 2
+        p99: list[float] = []
+        memory: list[float] = []
+        for _ in range(windows):
+            outcome = await subject.open(rate, 64, setting.soak_seconds / windows)
+            p99.append(outcome.at(99))
+            memory.append(router.memory() / 2**20)
+            for segment in sorted((work / "journal").glob("*.jsonl"))[:-1]:
+                segment.unlink()  # the disk is not what is tested
+    third = windows // 3
+    note = f"{rate:.0f} snapshots a second for {setting.soak_seconds / 60:.1f} minutes"
+    middle = {"the second third": memory[third : 2 * third]}
+    earlier = {"the second third": p99[third : 2 * third]}
+    return [
+        _row(
+            "soak",
+            "resident memory, last third",
+            "MiB",
+            memory[2 * third :],
+            middle,
+            "<= 1.02",
+            lambda r: r <= 1.02,
+            note,
+        ),
+        _row("soak", "p99, last third", "ms", p99[2 * third :], earlier, "<= 1.1", lambda r: r <= 1.1),
+    ]
+
+
+def _tables(subjects: dict[str, _Subject]) -> dict[str, list[float]]:
+    return {name: [] for name in subjects}
+
+
+def _split(table: dict[str, list[float]]) -> tuple[list[float], dict[str, list[float]]]:
+    others = dict(table)
+    return others.pop("router"), others
+
+
+def _said(kinds: dict[str, int]) -> str:
+    total = sum(kinds.values())
+    return ", ".join(f"{count / total:.1%} {kind}" for kind, count in sorted(kinds.items()))
+
+
+SCENARIOS = {"alone": alone, "front": front, "batch": batch, "hung": hung, "routes": routes}
+"""Those of a plain run; `soak` takes too long."""

@@ -1,0 +1,114 @@
+"""The processes that are measured: started on a core, waited for, looked at, ended by their own ids."""
+
+import http.client
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+_READY_SECONDS = 90.0
+_STOP_SECONDS = 15.0
+
+
+class ServerError(Exception):
+    """A server did not start."""
+
+
+class Process:
+    """A process pinned to one core. What it says goes to ``log``, which is also where to look when it does not start."""
+
+    def __init__(
+        self, command: Sequence[object], *, core: int, log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._log = log
+        self.core = core
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                ["taskset", "-c", str(core), *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+            )
+        self.port = 0
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process's id; taskset becomes the command, so it is the server's own."""
+        return self._process.pid
+
+    def await_port(self, pattern: str) -> None:
+        """Wait until it has said what matches; the first group is its port. Raises ServerError."""
+        for _ in self._patience():
+            found = re.search(pattern, self._log.read_text(errors="replace"))
+            if found is not None:
+                self.port = int(found[1])
+                return
+        raise self._failure()
+
+    def await_ok(self, port: int, path: str) -> None:
+        """Wait until ``path`` answers 200. Raises ServerError."""
+        for _ in self._patience():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            try:
+                connection.request("GET", path)
+                if connection.getresponse().status == 200:
+                    self.port = port
+                    return
+            except OSError:
+                pass
+            finally:
+                connection.close()
+        raise self._failure()
+
+    def cpu(self) -> int:
+        """Nanoseconds that its threads have been on a core."""
+        total = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
+        return total
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _patience(self) -> Iterator[None]:
+        until = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < until and self._process.poll() is None:
+            yield
+            time.sleep(0.05)
+
+    def _failure(self) -> ServerError:
+        text = self._log.read_text(errors="replace")[-2000:]
+        return ServerError(f"{self._process.args!r} (exit status {self._process.poll()}) is not ready:\n{text}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment, for servers that cannot be told to take any."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
