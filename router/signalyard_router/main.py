@@ -1,6 +1,7 @@
 """Wiring: the only place that knows which implementation stands behind which port."""
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import signal
@@ -206,6 +207,9 @@ async def serve(settings: ProcessSettings) -> None:
         admin = HttpServer(admin_world, AdminApp(board, tokens, registry), admin_http)
         await _listen(admin, admin_http, "/admin-port")
         await _listen(server, settings.http, "/port")
+        # What is alive now stays alive: no collection need look at it again, and the first full one would stall a request.
+        gc.collect()
+        gc.freeze()
         _log.info(
             "event=ready host=%s port=%d admin_port=%d routes=%d",
             settings.http.host,

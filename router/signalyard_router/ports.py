@@ -94,7 +94,7 @@ class Upstream(Protocol):
         ...
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What the journal settled of one proposal; ``repeated`` where it had settled the same one before.
 
     ``direction`` is what the mapping made of its answer, whatever filters and gate made of that; ``held`` is what hysteresis

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 
-class InferInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InferInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A request tensor; ``data`` flat in row-major order, or nested."""
 
     name: str
@@ -19,7 +19,7 @@ class InferInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parameters: dict[str, Any] = {}
 
 
-class InferOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InferOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A response tensor."""
 
     name: str
@@ -29,7 +29,7 @@ class InferOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     parameters: dict[str, Any] | None = None
 
 
-class InferRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InferRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The body of ``POST /v2/models/{name}/versions/{version}/infer``."""
 
     inputs: list[InferInput]
@@ -37,7 +37,7 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     parameters: dict[str, Any] = {}
 
 
-class InferResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InferResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The answer to an inference request."""
 
     model_name: str

@@ -65,7 +65,7 @@ class FeatureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(feature.name for feature in self.features)
 
 
-class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
+class ScoredRows(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model's answer, one entry a row: ``score[i]`` and ``confidence[i]`` are None where ``row_error[i]`` is not empty;
     ``confidence`` is None as a whole for an uncalibrated model."""
 

@@ -11,7 +11,7 @@ from signalyard_router.rules.route import Route, TrackRung
 from signalyard_router.rules.rows import Row
 
 
-class Case(msgspec.Struct):
+class Case(msgspec.Struct, gc=False):
     """What is known so far. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set.
 
     ``rung`` is what decides, the ladder's comes after it. ``vector`` holds the row's values in the order of ``checker``'s schema.

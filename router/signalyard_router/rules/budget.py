@@ -8,7 +8,7 @@ ANSWER_RESERVE = 1_000_000
 """Kept back at the very end, at most a tenth of the deadline: what it takes to write the answer out."""
 
 
-class Budget(msgspec.Struct, frozen=True):
+class Budget(msgspec.Struct, frozen=True, gc=False):
     """The times of one snapshot on one route.
 
     ``total`` is the deadline as a duration; scoring ends at ``score_until``; a proposal that reaches the gate after

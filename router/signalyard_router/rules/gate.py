@@ -43,7 +43,7 @@ def route_of(kept: str) -> str:
     return kept.removesuffix("/paper")
 
 
-class Emission(msgspec.Struct, frozen=True):
+class Emission(msgspec.Struct, frozen=True, gc=False):
     """The last signal of an instrument on a route. ``side`` is its last direction that was not flat, ``assigned`` the version
     that was to decide then."""
 
@@ -57,7 +57,7 @@ class Emission(msgspec.Struct, frozen=True):
     assigned: str = ""
 
 
-class Instrument(msgspec.Struct, frozen=True):
+class Instrument(msgspec.Struct, frozen=True, gc=False):
     """What the gate remembers of one instrument on one route.
 
     ``newest`` is (ts_event, sequence) of the newest committed proposal, ``settled`` the decisions made at exactly that place,
@@ -93,7 +93,7 @@ class GateState(msgspec.Struct, frozen=True):
     recent: Sequence[Decision] = ()
 
 
-class _Undo(msgspec.Struct, frozen=True):
+class _Undo(msgspec.Struct, frozen=True, gc=False):
     key: Key
     before: Instrument | None
     proposal_id: str | None

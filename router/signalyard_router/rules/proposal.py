@@ -12,7 +12,7 @@ from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.rows import Row
 
 
-class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One rung that was tried: what it was, what it was given and what came of it. Durations are microseconds.
 
     ``result`` is ``answered``, the problem's code, or why the rung was passed over. ``version`` and ``endpoint`` are those that
@@ -31,7 +31,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     again: bool = False
 
 
-class Input(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True, gc=False):
     """The features as they came."""
 
     columns: msgspec.Raw
@@ -42,7 +42,7 @@ class Input(msgspec.Struct, frozen=True):
         return _columns_decoder.decode(self.columns)
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One row of a model's answer, and who gave it.
 
     ``failover``: not the track that the split assigned; ``drift``: not the version that the document names for the track.
@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True):
     drift: bool = False
 
 
-class Proposal(msgspec.Struct, kw_only=True):
+class Proposal(msgspec.Struct, kw_only=True, gc=False):
     """What the gate is asked to settle.
 
     Exactly one of these is set: ``problem`` (rejected), ``abstain``, ``direction`` (flat, by the ladder), ``answer``. From an

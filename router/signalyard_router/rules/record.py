@@ -114,7 +114,9 @@ class PlanRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, 
         return Progress(plan=self.plan, step=self.step, state=self.state, canary=self.canary, at=self.t, why=self.why)
 
 
-class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="decision", tag_field="kind"):
+class DecisionRecord(
+    msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="decision", tag_field="kind", gc=False
+):
     """One settled decision, with everything that explains it. Times are UTC nanoseconds; ``t`` is the journal's time.
 
     ``held`` is the direction that hysteresis started from, ``objection`` what the filters had against the direction,
@@ -205,7 +207,7 @@ class ShadowNote(msgspec.Struct, frozen=True):
     pair: Pair
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What the gate makes of a proposal. The sequence numbers are of an emitted signal."""
 
     outcome: Outcome

@@ -8,7 +8,7 @@ from signalyard.problems import ProblemDetails
 from signalyard.wire import Columnar, Snapshot
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One snapshot of a request: ``values[i]`` belongs to ``columns[i]``, None or NaN where it is missing.
 
     ``columns`` is shared by the rows of a request that name the same features in the same order.
@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True):
     consumer: str = ""
 
 
-class BadRow(msgspec.Struct, frozen=True):
+class BadRow(msgspec.Struct, frozen=True, gc=False):
     """A row of a request that does not have the form of a snapshot, with whatever could be read of it."""
 
     index: int
