@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from math import inf
 
 import msgspec
 
@@ -12,9 +13,10 @@ _CACHED = 1024
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """Where each feature of the schema stands among a row's columns, -1 where it does not."""
+    """Where each feature of the schema stands among a row's columns, -1 where it does not, and whether all of them do."""
 
     places: tuple[int, ...]
+    complete: bool
 
 
 class Checker:
@@ -24,6 +26,15 @@ class Checker:
         self.schema = schema
         self.columns = schema.names
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._limits = tuple(
+            (
+                index,
+                -inf if feature.minimum is None else feature.minimum,
+                inf if feature.maximum is None else feature.maximum,
+            )
+            for index, feature in enumerate(schema.features)
+            if feature.minimum is not None or feature.maximum is not None
+        )
 
     def vector(self, columns: tuple[str, ...], values: Sequence[float | None]) -> list[float | None]:
         """The row's values in the order of the schema, None where missing.
@@ -41,6 +52,10 @@ class Checker:
                 f"{len(columns)} columns need as many values, these are {len(values)}",
                 "/features",
             )
+        if plan.complete:
+            whole = [values[place] for place in plan.places]
+            if self._plainly_good(whole):
+                return whole
         vector: list[float | None] = []
         for feature, place in zip(self.schema.features, plan.places, strict=True):
             value = values[place] if place >= 0 else None
@@ -62,12 +77,23 @@ class Checker:
             vector.append(value)
         return vector
 
+    def _plainly_good(self, whole: Sequence[float | None]) -> bool:
+        """Whether nothing is missing, infinite or beyond a limit; a sum tells, but for sums that overflow."""
+        try:
+            total = sum(whole)  # type: ignore[arg-type]  # None raises
+        except (TypeError, OverflowError):
+            return False
+        if total - total != 0:
+            return False
+        return all([low <= whole[index] <= high for index, low, high in self._limits])  # type: ignore[operator]
+
     def _plan(self, columns: tuple[str, ...]) -> _Plan:
         places = {name: index for index, name in enumerate(columns)}
         if len(places) != len(columns):
             twice = next(name for index, name in enumerate(columns) if name in columns[:index])
             raise error(Problem.DUPLICATE_FEATURE, f"the feature {twice!r} is given twice", _pointer(twice))
-        plan = _Plan(tuple(places.get(name, -1) for name in self.columns))
+        found = tuple(places.get(name, -1) for name in self.columns)
+        plan = _Plan(found, -1 not in found)
         if len(self._plans) >= _CACHED:
             self._plans.clear()
         self._plans[columns] = plan

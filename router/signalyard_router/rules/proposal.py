@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from math import nan
+from struct import Struct
+from struct import error as StructError
 
 import msgspec
 
@@ -105,31 +108,38 @@ def columns_json(columns: tuple[str, ...]) -> msgspec.Raw:
     return msgspec.Raw(_columns_encoder.encode(columns))
 
 
+class _Order(msgspec.Struct, frozen=True):
+    """A set of columns in the order of their names: where each stands, the names as JSON, the values' packed form."""
+
+    places: tuple[int, ...]
+    names: bytes
+    packed: Struct
+
+
 @lru_cache(maxsize=1024)
-def _order(columns: tuple[str, ...]) -> tuple[tuple[int, ...], bytes]:
-    order = tuple(sorted(range(len(columns)), key=columns.__getitem__))
-    return order, _columns_encoder.encode([columns[index] for index in order])
+def _order(columns: tuple[str, ...]) -> _Order:
+    places = tuple(sorted(range(len(columns)), key=columns.__getitem__))
+    return _Order(places, _columns_encoder.encode([columns[place] for place in places]), Struct(f"<{len(places)}d"))
 
 
 def identity(route: str, row: Row) -> str:
     """The proposal's id: 32 hexadecimal digits over route, instrument, ts_event, sequence, input and consumer.
 
-    The order in which a caller writes the features does not count, nor does the wire.
+    The order in which a caller writes the features does not count, nor does the wire, nor whether a number is written as 1 or
+    1.0. Values are hashed as little-endian FP64: writing 32 of them as text took as long as all the rest.
     """
-    order, names = _order(row.columns)
-    values = row.values
+    order, values = _order(row.columns), row.values
+    named = [values[place] for place in order.places]
+    try:
+        packed = order.packed.pack(*named)
+        total = sum(named)  # type: ignore[arg-type]  # None raises, as it does in pack
+    except (StructError, TypeError):
+        total = nan
+    if total != total:  # a value may be missing: every way to say so is the same input
+        packed = order.packed.pack(*[nan if value is None or value != value else value for value in named])
     hasher = blake2b(
-        _columns_encoder.encode(
-            (route, row.symbol, row.ts_event, row.sequence, row.consumer, [_number(values[index]) for index in order])
-        ),
-        digest_size=16,
+        _columns_encoder.encode((route, row.symbol, row.ts_event, row.sequence, row.consumer)), digest_size=16
     )
-    hasher.update(names)
+    hasher.update(order.names)
+    hasher.update(packed)
     return hasher.hexdigest()
-
-
-def _number(value: float | None) -> float | str | None:
-    if value is None or value != value:
-        return None
-    number = float(value)  # 1 and 1.0 are the same input
-    return number if number - number == 0.0 else repr(number)  # JSON has no infinities

