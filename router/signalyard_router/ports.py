@@ -183,10 +183,10 @@ class Journal(Protocol):
         """What each route last said of each instrument."""
         ...
 
-    async def commit(self, proposals: Sequence[Proposal]) -> list[Settled]:
-        """Settle a batch, in order. Cancelling the call does not undo it.
+    def commit(self, proposals: Sequence[Proposal]) -> asyncio.Future[list[Settled]]:
+        """Settle a batch, in order; the future has what became of it. Completing the future from outside does not undo it.
 
-        Raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
+        The call, or the future, raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
         known, and the record, once readable, is the truth.
         """
         ...

@@ -20,9 +20,12 @@ class Committer:
 
     async def commit(self, proposals: Sequence[Proposal], until: int) -> list[Settled]:
         """Settle the proposals by ``until`` (monotonic nanoseconds); never raises for a journal that fails."""
+        timer: asyncio.TimerHandle | None = None
         try:
-            async with asyncio.timeout(max(0.0, (until - self._clock.monotonic()) / 1e9)):
-                return await self._journal.commit(proposals)
+            settled = self._journal.commit(proposals)
+            seconds = max(0.0, (until - self._clock.monotonic()) / 1e9)
+            timer = asyncio.get_running_loop().call_later(seconds, _expire, settled)
+            return await settled
         except TimeoutError:
             return self._unsettled(proposals, Outcome.UNKNOWN, Reason.UNCONFIRMED)
         except JournalInDoubt:
@@ -30,11 +33,19 @@ class Committer:
         except RouterError:
             # The journal has counted and logged it.
             return self._unsettled(proposals, Outcome.SUPPRESSED, Reason.JOURNAL_UNAVAILABLE)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _unsettled(self, proposals: Sequence[Proposal], outcome: Outcome, reason: Reason) -> list[Settled]:
         if self._watch is not None:
             self._watch.unrecorded(proposals, self._journal.now, late=outcome is Outcome.UNKNOWN)
         return [_unsettled(proposal, outcome, reason) for proposal in proposals]
+
+
+def _expire(settled: asyncio.Future[list[Settled]]) -> None:
+    if not settled.done():
+        settled.set_exception(TimeoutError())
 
 
 def _unsettled(proposal: Proposal, outcome: Outcome, reason: Reason) -> Settled:

@@ -26,7 +26,7 @@ class Scoring:
         self._clock = clock
         self._metrics = metrics
         self._checkers: dict[Target, tuple[ModelCard, Checker]] = {}
-        self._names: dict[str, tuple[tuple[ModelCard | None, ...], frozenset[str] | None]] = {}
+        self._names: dict[str, _Names] = {}
         self._outages: dict[tuple[str, TrackRung], int] = {}
 
     def check(self, case: Case) -> None:
@@ -40,9 +40,7 @@ class Scoring:
             return
         checker = self._checker(target, card)
         try:
-            known = self._known(case.route)
-            if known is not None and (name := unknown_feature(case.row.columns, known)) is not None:
-                raise refuse_unknown(name, known)
+            self._names_of(case.route).refuse_unknown(case.row.columns)
             case.vector = checker.vector(case.row.columns, case.row.values)
             case.checker = checker
         except SignalyardError as exc:
@@ -211,15 +209,36 @@ class Scoring:
         self._checkers[target] = (card, checker)
         return checker
 
-    def _known(self, route: Route) -> frozenset[str] | None:
-        """Every feature that some version of the route knows, or None while one of the versions has not been learnt."""
-        cards = tuple(self._upstream.card(target) for target in route.targets())
-        cached = self._names.get(route.name)
-        if cached is not None and all(map(is_, cached[0], cards)) and len(cached[0]) == len(cards):
-            return cached[1]
-        names = None if None in cards else frozenset(name for card in cards if card for name in card.schema.names)
-        self._names[route.name] = (cards, names)
+    def _names_of(self, route: Route) -> "_Names":
+        names = self._names.get(route.name)
+        if (
+            names is None
+            or names.route is not route
+            or not all(map(is_, names.cards, map(self._upstream.card, names.targets)))
+        ):
+            targets = tuple(route.targets())
+            names = self._names[route.name] = _Names(route, targets, tuple(map(self._upstream.card, targets)))
         return names
+
+
+class _Names:
+    """The features that some version of a route knows, as long as its versions have these cards."""
+
+    def __init__(self, route: Route, targets: tuple[Target, ...], cards: tuple[ModelCard | None, ...]) -> None:
+        self.route = route
+        self.targets = targets
+        self.cards = cards
+        self._known = frozenset(name for card in cards if card for name in card.schema.names)
+        self._good: tuple[str, ...] | None = None
+
+    def refuse_unknown(self, columns: tuple[str, ...]) -> None:
+        """Raise CallerError (unknown_feature), unless a version that has not been learnt yet may know the column."""
+        # The rows of a request, and mostly those of the next one, share their columns.
+        if columns is self._good or None in self.cards:
+            return
+        if (name := unknown_feature(columns, self._known)) is not None:
+            raise refuse_unknown(name, self._known)
+        self._good = columns
 
 
 def _allowed(route: Route, target: Target, card: ModelCard) -> bool:

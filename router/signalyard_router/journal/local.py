@@ -232,10 +232,10 @@ class LocalJournal:
         """Tell ``observer`` of decisions that have been confirmed, in their order. It must be quick, and must not raise."""
         self._observers.append(observer)
 
-    async def commit(self, proposals: Sequence[Proposal]) -> list[Settled]:
-        return await self._enqueue(proposals)
+    def commit(self, proposals: Sequence[Proposal]) -> asyncio.Future[list[Settled]]:
+        return self._enqueue(proposals)
 
-    async def _enqueue(self, entries: "Sequence[Proposal] | Sequence[_Entry]") -> list[Any]:
+    def _enqueue(self, entries: "Sequence[Proposal] | Sequence[_Entry]") -> asyncio.Future[list[Any]]:
         """Settle entries in order, with all others that wait; one answer an entry."""
         if self._closed or self._waiting_rows + len(entries) > _WAITING:
             text = "the journal is closed" if self._closed else f"{self._waiting_rows} entries wait for the disk"
@@ -247,7 +247,7 @@ class LocalJournal:
         if not self._scheduled and self._writing is None:
             self._scheduled = True
             loop.call_soon(self._flush)
-        return await batch.done
+        return batch.done
 
     def rotate_if_due(self) -> None:
         """Go on in another segment where this one is full or old enough; for a journal to which nothing comes."""
@@ -447,12 +447,12 @@ class LocalJournal:
                 line, group.digest = encode(record, group.digest)
                 group.lines.append(line)
                 group.records.append(record)
-                group.undos.append(self._apply(record))
                 if isinstance(record, DecisionRecord):
-                    answers.append(
-                        Settled(decision_of(record), repeated=False, direction=record.direction, held=record.held)
-                    )
+                    decision = decision_of(record)
+                    group.undos.append(self._gate.apply(record, decision))
+                    answers.append(Settled(decision, repeated=False, direction=record.direction, held=record.held))
                 else:
+                    group.undos.append(self._apply(record))
                     answers.append(record)
             group.answers.append((batch, answers))
         # Notes never cause a write of their own: a decision that comes just then would have to wait for it.

@@ -85,7 +85,7 @@ class Checker:
             return False
         if total - total != 0:
             return False
-        return all([low <= whole[index] <= high for index, low, high in self._limits])  # type: ignore[operator]
+        return all(low <= whole[index] <= high for index, low, high in self._limits)  # type: ignore[operator]
 
     def _plan(self, columns: tuple[str, ...]) -> _Plan:
         places = {name: index for index, name in enumerate(columns)}

@@ -307,13 +307,13 @@ class Gate:
         outcome = Outcome.PAPER if rules.paper else Outcome.EMITTED
         return Settlement(outcome, reduces=reduces, seq=previous + 1, prev_seq=previous, handover=handover)
 
-    def apply(self, record: DecisionRecord) -> object | None:
-        """Fold a decision in; the answer is what `revert` takes to undo it."""
+    def apply(self, record: DecisionRecord, decision: Decision | None = None) -> object | None:
+        """Fold a decision in; the answer is what `revert` takes to undo it. ``decision`` is the record's, where it is at hand."""
         if record.outcome is Outcome.REJECTED:
             return None
         key = (book(record.route, record.paper), record.symbol)
         before = self._instruments.get(key)
-        decision = decision_of(record)
+        decision = decision or decision_of(record)
         self._keep(decision)
         if record.reason in _WITHOUT_PLACE:
             return _Undo(key, None, record.proposal_id, False, False)

@@ -1,11 +1,10 @@
 """A proposal: what the rules make of one snapshot and its model answer, before the gate has settled it."""
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from math import nan
-from struct import Struct
-from struct import error as StructError
 
 import msgspec
 
@@ -113,13 +112,15 @@ class _Order(msgspec.Struct, frozen=True):
 
     places: tuple[int, ...]
     names: bytes
-    packed: Struct
+    packed: struct.Struct
 
 
 @lru_cache(maxsize=1024)
 def _order(columns: tuple[str, ...]) -> _Order:
     places = tuple(sorted(range(len(columns)), key=columns.__getitem__))
-    return _Order(places, _columns_encoder.encode([columns[place] for place in places]), Struct(f"<{len(places)}d"))
+    return _Order(
+        places, _columns_encoder.encode([columns[place] for place in places]), struct.Struct(f"<{len(places)}d")
+    )
 
 
 def identity(route: str, row: Row) -> str:
@@ -132,8 +133,8 @@ def identity(route: str, row: Row) -> str:
     named = [values[place] for place in order.places]
     try:
         packed = order.packed.pack(*named)
-        total = sum(named)  # type: ignore[arg-type]  # None raises, as it does in pack
-    except (StructError, TypeError):
+        total: float = sum(named)  # type: ignore[arg-type]  # None raises, as it does in pack
+    except (struct.error, TypeError):
         total = nan
     if total != total:  # a value may be missing: every way to say so is the same input
         packed = order.packed.pack(*[nan if value is None or value != value else value for value in named])

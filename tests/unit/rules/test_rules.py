@@ -207,7 +207,9 @@ def test_infinities_that_cancel_out_are_inputs_of_their_own():
 
 @given(st.lists(st.none() | st.floats() | st.integers(-(2**60), 2**60), min_size=3, max_size=3))
 def test_the_quick_look_at_a_row_finds_what_the_slow_one_finds(values):
-    quick = Checker(FeatureSchema((Feature(name="a"), Feature(name="b", minimum=0.0), Feature(name="c", maximum=1e308))))
+    quick = Checker(
+        FeatureSchema((Feature(name="a"), Feature(name="b", minimum=0.0), Feature(name="c", maximum=1e308)))
+    )
     slow = Checker(quick.schema)
     slow._plainly_good = lambda whole: False
     answers = []
