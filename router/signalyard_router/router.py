@@ -124,6 +124,7 @@ class Router:
         registry.register(DriftCollector(lambda: self._table, upstream))
         self.take(routes)
         self._in_flight = 0
+        self._metrics.watch(lambda: self._in_flight)
         self._asked = False
         self._draining = False
 
@@ -477,11 +478,9 @@ class Router:
                 f"{self._in_flight} rows are in flight, at most {self._settings.max_rows_in_flight} may be",
             )
         self._in_flight += rows
-        self._metrics.rows.inc(rows)
 
     def _leave(self, rows: int) -> None:
         self._in_flight -= rows
-        self._metrics.rows.dec(rows)
 
     def _wall_at(self, received: int) -> int:
         """The wall clock's time at a monotonic one."""

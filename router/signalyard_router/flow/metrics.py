@@ -1,12 +1,13 @@
 """What the flow of requests counts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from signalyard.problems import CATALOGUE, Fault, Problem
 from signalyard.wire import Decision
 from signalyard.words import REASONS_BY_OUTCOME, Direction, Outcome
+from signalyard_router.counting import Count, Counter, Distribution, Histogram
 from signalyard_router.rules.route import FlatRung, ModelRung, Route
 
 _ROW_PROBLEMS = (
@@ -57,13 +58,17 @@ class FlowMetrics:
             buckets=tuple(step / 20 for step in range(10, 21)),
             registry=registry,
         )
-        self.rows = Gauge("signalyard_rows_in_flight", "Snapshots that are being decided", registry=registry)
+        self._rows = Gauge("signalyard_rows_in_flight", "Snapshots that are being decided", registry=registry)
         self.repeated = Counter(
             "signalyard_repeated_total", "Proposals that came again and got the stored decision", registry=registry
         )
-        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._counters: dict[tuple[str, str, str], Count] = {}
         self._by_route: dict[str, RouteMetrics] = {}
         self.initialise("", ())
+
+    def watch(self, in_flight: Callable[[], float]) -> None:
+        """Read the gauge of rows off the router, when it is asked for."""
+        self._rows.set_function(in_flight)
 
     def initialise(self, route: str, rungs: Iterable[str]) -> None:
         """Start a route's counters at zero; the empty name stands for rows that reached no route."""
@@ -104,7 +109,7 @@ class FlowMetrics:
             reason = decision.reason or ""
         self._count(decision.route, decision.outcome, reason).inc()
 
-    def _count(self, route: str, outcome: Outcome, reason: str) -> Counter:
+    def _count(self, route: str, outcome: Outcome, reason: str) -> Count:
         key = (route, outcome, reason)
         counter = self._counters.get(key)
         if counter is None:
@@ -117,7 +122,7 @@ class RouteMetrics:
 
     __slots__ = ("confidence", "late", "seconds")
 
-    def __init__(self, late: Counter, seconds: Histogram, confidence: Histogram) -> None:
+    def __init__(self, late: Count, seconds: Distribution, confidence: Distribution) -> None:
         self.late = late
         self.seconds = seconds
         self.confidence = confidence

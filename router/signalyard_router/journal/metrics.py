@@ -1,6 +1,8 @@
 """What the local journal counts."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+
+from signalyard_router.counting import Counter, Histogram
 
 
 class JournalMetrics:

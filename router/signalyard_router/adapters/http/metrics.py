@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+
+from signalyard_router.counting import Counter, Histogram
 
 OTHER = "other"
 """The path that unknown paths are counted under: a scanner must not fill the registry."""

@@ -2,9 +2,10 @@
 
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from signalyard.problems import Problem
+from signalyard_router.counting import Counter, Histogram
 from signalyard_router.rules.breaker import Breaker, BreakerState
 
 OK = "ok"
