@@ -1,7 +1,7 @@
 """The router. `Router.decide` reads as a snapshot's way: admit, check, score, propose, commit, answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Literal
 
@@ -151,8 +151,9 @@ class Router:
                 made = self._admit(row, table, received, remaining)
                 cases += made
                 places += [row.index] * len(made)
+            self._scoring.check(_open(cases))
             self._share_deadline(cases, table, received, remaining)
-            await self._score([case for case in cases if isinstance(case, Case) and case.problem is None])
+            await self._score(_open(cases))
             decisions = await self._settle(cases, received)
             return self._answer(decisions, places, received)
         finally:
@@ -191,7 +192,7 @@ class Router:
         return made
 
     def _check(self, case: Case) -> None:
-        """Reject what no model should see: a snapshot out of its time, a row that the version's schema refuses."""
+        """Reject a snapshot out of its time."""
         route, age = case.route, self._journal.now - case.row.ts_event
         if age > route.max_age:
             text = f"it is {age / 1e9:.3f} s old, the route takes up to {route.max_age / 1e9:g} s"
@@ -201,8 +202,6 @@ class Router:
         elif -age > route.max_skew and not self._journal.event_time:
             text = f"it is {-age / 1e9:.3f} s ahead, clocks may differ by {route.max_skew / 1e9:g} s"
             case.problem = error(Problem.SNAPSHOT_FROM_FUTURE, text, "/ts_event").details
-        else:
-            self._scoring.check(case)
 
     def _share_deadline(
         self, cases: Sequence[Case | Decision | Proposal], table: Table, received: int, remaining: int | None
@@ -492,3 +491,8 @@ def _session_status(sessions: Sessions, now: int) -> SessionStatus:
     return SessionStatus(
         open=span is not None, trading_day=span.trading_day if span else None, until=sessions.next_change(now)
     )
+
+
+def _open(cases: Iterable[Case | Decision | Proposal]) -> list[Case]:
+    """Those that are still to be scored."""
+    return [case for case in cases if isinstance(case, Case) and case.problem is None]

@@ -1,7 +1,7 @@
 """Scoring: the rows that go to one track travel together, in chunks; those that got no answer climb down the ladder together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import is_
 
 from signalyard.problems import Problem, SignalyardError
@@ -29,22 +29,30 @@ class Scoring:
         self._names: dict[str, _Names] = {}
         self._outages: dict[tuple[str, TrackRung], int] = {}
 
-    def check(self, case: Case) -> None:
-        """Hold the row against the schema of the version that is to score it; a bad one is rejected, not degraded.
+    def check(self, cases: Iterable[Case]) -> None:
+        """Hold rows against the schema of the version that is to score them; a bad one is rejected, not degraded.
 
-        Where that version's schema is not known yet, or another version's is in force that may not answer, the row is not judged.
+        Where that version's schema is not known yet, or another version's is in force that may not answer, rows are not judged.
         """
-        target = case.rung.target
-        card = self._upstream.card(target)
-        if card is None or not _allowed(case.route, target, card):
-            return
-        checker = self._checker(target, card)
-        try:
-            self._names_of(case.route).refuse_unknown(case.row.columns)
-            case.vector = checker.vector(case.row.columns, case.row.values)
-            case.checker = checker
-        except SignalyardError as exc:
-            case.problem = exc.details
+        route: Route | None = None
+        rung: TrackRung | None = None
+        checker: Checker | None = None
+        for case in cases:
+            if case.route is not route or case.rung is not rung:
+                # Once for as many rows as go the same way; nothing changes while they are looked at.
+                route, rung = case.route, case.rung
+                card = self._upstream.card(rung.target)
+                allowed = card is not None and _allowed(route, rung.target, card)
+                checker = self._checker(rung.target, card) if card is not None and allowed else None
+                names = self._names_of(route)
+            if checker is None:
+                continue
+            try:
+                names.refuse_unknown(case.row.columns)
+                case.vector = checker.vector(case.row.columns, case.row.values)
+                case.checker = checker
+            except SignalyardError as exc:
+                case.problem = exc.details
 
     async def climb(self, cases: Sequence[Case]) -> None:
         """Score cases of one route, one first rung and one budget, down the ladder while there is no answer."""

@@ -447,7 +447,7 @@ class Gate:
     def _keep(self, decision: Decision) -> None:
         self._recent[decision.proposal_id] = decision
         self._recent_order.append(decision.proposal_id)
-        while len(self._recent_order) > self._remember:
+        if len(self._recent_order) > self._remember:
             self._recent.pop(self._recent_order.popleft(), None)
 
 
