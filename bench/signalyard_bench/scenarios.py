@@ -155,7 +155,8 @@ async def alone(setting: Setting) -> list[Row]:
         )
         subjects["router"] = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
         await _warm(list(subjects.values()), max(3.0, setting.seconds))
-        p50, p99, rate, kinds = _tables(subjects), _tables(subjects), _tables(subjects), {}
+        p50, p99, rate, cpu = (_tables(subjects) for _ in range(4))
+        kinds: dict[str, int] = {}
         busy: list[float] = []
         for _ in range(setting.rounds):
             for name, subject in subjects.items():
@@ -163,17 +164,23 @@ async def alone(setting: Setting) -> list[Row]:
                 p50[name].append(outcome.at(50))
                 p99[name].append(outcome.at(99))
             for name, subject in subjects.items():
-                cpu, spent, began = model.cpu(), time.process_time(), time.perf_counter()
+                used, others, began = (
+                    subject.process.cpu(),
+                    model.cpu() + time.process_time_ns(),
+                    time.perf_counter_ns(),
+                )
                 outcome = await subject.closed(32, setting.seconds)
+                cpu[name].append((subject.process.cpu() - used) / 1000 / len(outcome.latencies))
                 if name == "router":
                     kinds = outcome.kinds
-                    took = time.perf_counter() - began
-                    busy.append((time.process_time() - spent + (model.cpu() - cpu) / 1e9) / took)
+                    took = time.perf_counter_ns() - began
+                    busy.append((model.cpu() + time.process_time_ns() - others) / took)
                 rate[name].append(outcome.rate)
-    note = f"the other core was {median(busy):.0%} busy; {_said(kinds)}"
+    note = f"client and model server kept the other core {median(busy):.0%} busy; {_said(kinds)}"
     scenario = "router alone"
     return [
         _row(scenario, "answers a second, 32 connections", "/s", *_split(rate), ">= 7", lambda r: r >= 7, note),
+        _row(scenario, "server's CPU an answer, 32 connections", "us", *_split(cpu), "", lambda r: True),
         _row(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 0.4", lambda r: r <= 0.4),
         _row(scenario, "p99, 1 connection", "ms", *_split(p99), "", lambda r: True),
     ]
