@@ -55,9 +55,11 @@ def router(environment: Path, work: Path, documents: Sequence[str], core: int) -
         work / "journal",
         "--port",
         "0",
+        "--admin-port",
+        "0",
     ]
     process = Process(command, core=core, log=work / "router.log")
-    process.await_port(r"event=ready .*port=(\d+)")
+    process.await_port(r"event=ready host=\S+ port=(\d+)")
     process.await_ok(process.port, "/readyz")
     return process
 
