@@ -32,7 +32,7 @@ from signalyard_router.rules.alarm import (
 )
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import DecisionRecord, Record, RouteRecord
+from signalyard_router.rules.record import SIGNALS, DecisionRecord, Record, RouteRecord
 from signalyard_router.rules.route import Route, compile_route
 from signalyard_router.rules.surge import Surges
 from signalyard_router.rules.thresholds import AlertRules
@@ -174,7 +174,7 @@ class Alerts:
         waiting, self._waiting = self._waiting, []
         for record in waiting:
             self._fold(record)
-            if record.outcome is Outcome.EMITTED and record.direction is not None and record.route in self._watched:
+            if record.outcome in SIGNALS and record.direction is not None and record.route in self._watched:
                 self._metrics.signal(record.route, record.symbol, record.direction)
 
     def _fold(self, record: DecisionRecord) -> None:
@@ -188,7 +188,7 @@ class Alerts:
                 record.route,
                 record.symbol,
                 record.t,
-                record.outcome is Outcome.EMITTED,
+                record.outcome in SIGNALS,
                 watched.route.sessions,
                 rules.surge_part,
                 rules.surge_floor,

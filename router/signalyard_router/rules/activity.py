@@ -5,7 +5,7 @@ from collections import deque
 import msgspec
 
 from signalyard.words import Outcome, Reason
-from signalyard_router.rules.record import DecisionRecord
+from signalyard_router.rules.record import SIGNALS, DecisionRecord
 
 _BUCKETS = 60
 """The window slides by a sixtieth of itself."""
@@ -74,7 +74,7 @@ class Activity:
             if record.confidence is not None:
                 tally.confidences += 1
                 tally.confidence_sum += round(record.confidence * 1e9)
-        if outcome is Outcome.EMITTED:
+        if outcome in SIGNALS:
             self.last_signal = t
             tally.emitted += 1
         elif reason is not None:

@@ -312,7 +312,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         sessions=sessions_of(spec.sessions, refuse) if spec.sessions is not None else None,
         alerts=alert_rules(spec.alerts, refuse),
         handover_now=spec.handover == "now",
-        plan=_plan(spec.plan, tracks, refuse),
+        plan=_plan(spec.plan, tracks, shadows, refuse),
         on_drift=spec.on_drift,
         shadows=tuple(shadows.values()),
         shadow=_shadow_rules(spec.shadow),
@@ -375,13 +375,15 @@ def _hedge(part: HedgePart | None, refuse: Refuse) -> Hedge | None:
     return Hedge(after)
 
 
-def _plan(part: PlanPart | None, tracks: dict[Track, TrackRung], refuse: Refuse) -> Plan | None:
+def _plan(
+    part: PlanPart | None, tracks: dict[Track, TrackRung], shadows: dict[str, ShadowRung], refuse: Refuse
+) -> Plan | None:
     if part is None:
         return None
     canary = tracks.get(Track.CANARY)
     if canary is None:
         raise refuse("a plan needs a canary track", "/spec/plan")
-    if part.checks.disagreement is not None:
+    if part.checks.disagreement is not None and canary.target.version not in shadows:
         raise refuse("needs a shadow track of the canary's version", "/spec/plan/checks/disagreement")
     try:
         return compile_plan(part, tracks[Track.STABLE].target.version, canary.target.version)

@@ -503,3 +503,25 @@ def test_a_plan_that_makes_no_sense_is_refused(tmp_path, old, new, pointer):
     with pytest.raises(SignalyardError) as refused:
         FileRouteStore(tmp_path).load()
     assert refused.value.pointer == pointer
+
+
+def test_a_plan_may_ask_a_shadow_of_the_canarys_version(tmp_path):
+    shadow = '    - {name: shadow, version: "8", endpoint: {service: d, port: 1}}\n'
+    text = PLANNED.replace("decisions: 5", "decisions: 5, disagreement: 10%").replace(
+        "  mapping:", shadow + "  mapping:"
+    )
+    disagreement: list[float | None] = [None]
+
+    async def scenario(desk):
+        desk.delivery._disagreement = lambda route, version: disagreement[0]
+        await desk.rounds.look()
+        await trade(desk)
+        desk.world.clock.advance(MINUTE)
+        await desk.rounds.look()
+        assert len(desk.records("plan")) == 1  # the shadow has compared too little
+        disagreement[0] = 0.2
+        await desk.rounds.look()
+        assert desk.records("plan")[-1]["state"] == "back"
+        assert "the shadow disagrees on 20.00%" in desk.records("plan")[-1]["why"]
+
+    run(scenario, tmp_path, text)
