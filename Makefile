@@ -15,7 +15,7 @@ LOCKED := router runtimes dev
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
 EXTRAS_router := --extra router --extra archive
 EXTRAS_runtimes := --extra serve --extra lightgbm --extra sklearn
-EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra test --extra lint
+EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
 
 # What the benchmark compares with; they know nothing of us.
 PEERS := peer peer-httptools

@@ -4,8 +4,8 @@ Whoever implements one of these owes what its docstring promises; `testing` has 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import ShadowNote
 from signalyard_router.rules.route import Route, Target
+
+_T = TypeVar("_T")
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -212,6 +214,25 @@ class Watch(Protocol):
 
     def alerts(self, now: int) -> list[Alert]:
         """Every alert of every route, as it stands at the journal's time ``now``."""
+        ...
+
+
+class Tracer(Protocol):
+    """Traces of what the router does. Where there is none, None stands in its place, and that is all that it costs.
+
+    No attribute holds features, scores, or what a caller says of itself.
+    """
+
+    async def request(self, work: Awaitable[_T], headers: Iterable[tuple[bytes, bytes]], request_id: str) -> _T:
+        """Await the work of a request in a span of its own, under the one that its headers tell of (W3C trace context)."""
+        ...
+
+    async def span(self, work: Awaitable[_T], name: str, attributes: Mapping[str, str | int]) -> _T:
+        """Await ``work`` in a span under the running one. What it raises ends the span as failed, and is raised."""
+        ...
+
+    def onwards(self) -> bytes:
+        """The running span as header lines of a request to another server, each with its line end; or nothing."""
         ...
 
 

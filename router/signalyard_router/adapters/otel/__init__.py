@@ -1,0 +1,1 @@
+"""Traces by OpenTelemetry; needs the extra ``otel``."""
