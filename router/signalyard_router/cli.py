@@ -1,11 +1,10 @@
 """The router's commands."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 import msgspec
@@ -105,6 +104,27 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default=4_096,
     help="Snapshots decided at once; beyond it requests are refused.",
 )
+@_option(
+    "--max-wait-share",
+    "MAX_WAIT_SHARE",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    help="Share of its deadline that a request may have waited for its turn; beyond it, it is refused.",
+)
+@_option(
+    "--max-request-rate",
+    "MAX_REQUEST_RATE",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Requests a second from one client address, on average; 0 is no cap.",
+)
+@_option(
+    "--max-request-burst",
+    "MAX_REQUEST_BURST",
+    type=click.IntRange(0),
+    default=0,
+    help="Requests at once from one client address; 0 is a second's worth.",
+)
 @_option("--max-connections", "MAX_CONNECTIONS", type=click.IntRange(1), default=4_096, help="Most open connections.")
 @_option(
     "--admin-host",
@@ -142,6 +162,26 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default="info",
     help="What is logged to standard error.",
 )
+@_option(
+    "--log-format",
+    "LOG_FORMAT",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="One line an event either way: key=value for people, an object for machines.",
+)
+@_option(
+    "--trace-endpoint",
+    "TRACE_ENDPOINT",
+    default="",
+    help="OTLP/HTTP address of a collector of traces; none, no traces. Needs the extra otel.",
+)
+@_option(
+    "--trace-share",
+    "TRACE_SHARE",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    help="Share of requests that are traced; where the caller is traced, it decides.",
+)
 @click.option("--print-config", is_flag=True, help="Show each value and where it comes from, and exit.")
 @click.option("--check", is_flag=True, help="Check the documents, and exit: 0 if they are good.")
 @click.pass_context
@@ -162,6 +202,9 @@ def router(
     max_body: int,
     max_rows: int,
     max_rows_in_flight: int,
+    max_wait_share: float,
+    max_request_rate: float,
+    max_request_burst: int,
     max_connections: int,
     admin_host: str,
     admin_port: int,
@@ -170,6 +213,9 @@ def router(
     admin_key: Path | None,
     drain: int,
     log_level: str,
+    log_format: Literal["text", "json"],
+    trace_endpoint: str,
+    trace_share: float,
     print_config: bool,
     check: bool,
 ) -> None:
@@ -189,9 +235,10 @@ def router(
                 click.echo(f"{name.replace('_', '-'):20} {value!s:24} {source.name.lower() if source else 'default'}")
         return
     # Imported late: reading a journal needs no server.
-    from signalyard_router import main
+    from signalyard_router import logs, main
     from signalyard_router.adapters.files.store import FileRouteStore
     from signalyard_router.adapters.http.settings import HttpSettings
+    from signalyard_router.adapters.otel.settings import OtelSettings
     from signalyard_router.rules.route import compile_route
     from signalyard_router.settings import RouterSettings
 
@@ -200,13 +247,11 @@ def router(
             route = compile_route(document, place=place)
             click.echo(f"{place}: {route.name}, revision {route.revision}, good")
         return
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logs.configure(log_format, log_level)
     settings = main.ProcessSettings(
         routes=routes,
         drain_seconds=drain / 1e9,
-        router=RouterSettings(max_rows_in_flight=max_rows_in_flight),
+        router=RouterSettings(max_rows_in_flight=max_rows_in_flight, max_wait_share=max_wait_share),
         archive=archive,
         journal=JournalSettings(
             folder=str(journal),
@@ -221,8 +266,15 @@ def router(
             host=admin_host, port=admin_port, tokens=admin_tokens, certificate=admin_certificate, key=admin_key
         ),
         http=HttpSettings(
-            host=host, port=port, max_body_bytes=max_body, max_rows=max_rows, max_connections=max_connections
+            host=host,
+            port=port,
+            max_body_bytes=max_body,
+            max_rows=max_rows,
+            max_connections=max_connections,
+            requests_per_second=max_request_rate,
+            requests_burst=max_request_burst,
         ),
+        otel=OtelSettings(endpoint=trace_endpoint, share=trace_share),
     )
     import uvloop
 

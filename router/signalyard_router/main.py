@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,6 +29,7 @@ from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
+from signalyard_router.adapters.otel.settings import OtelSettings
 from signalyard_router.control.alerts import Alerts
 from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
@@ -39,11 +40,14 @@ from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import Archive, RouteStore, World
+from signalyard_router.ports import Archive, RouteStore, Tracer, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
 from signalyard_router.world.real import RealWorld
+
+if TYPE_CHECKING:
+    from signalyard_router.adapters.otel.tracer import OtelTracer
 
 _log = logging.getLogger("signalyard.router")
 
@@ -90,6 +94,7 @@ class ProcessSettings:
     http: HttpSettings = field(default_factory=HttpSettings)
     oip: OipSettings = field(default_factory=OipSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
+    otel: OtelSettings = field(default_factory=OtelSettings)
 
 
 class Running(NamedTuple):
@@ -115,6 +120,7 @@ async def running(
     world: World | None = None,
     registry: CollectorRegistry | None = None,
     store: RouteStore | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Running]:
     """A router in this process, and its board. ``store`` has the documents where they do not lie in a folder.
 
@@ -136,9 +142,9 @@ async def running(
         upkeep = Upkeep(world, settings.journal, settings.upkeep, journal, registry, archive)
         documents = Documents(store, journal, registry)
         routes = await documents.first()
-        upstream = OipUpstream(world, settings.oip, registry)
+        upstream = OipUpstream(world, settings.oip, registry, tracer)
         alerts.attach(journal, upstream)
-        router = Router(world, settings.router, routes, journal, upstream, registry, alerts)
+        router = Router(world, settings.router, routes, journal, upstream, registry, alerts, tracer)
         delivery = Delivery(router, journal, registry, router.disagreement)
         journal.subscribe(delivery.observe)
         running_since = [progress.at for progress in journal.plans.values() if progress.state == "running"]
@@ -200,12 +206,13 @@ async def serve(settings: ProcessSettings) -> None:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     admin_world, tokens = _admin_world(settings.admin), _tokens(settings.admin)
+    tracer = _tracer(settings.otel)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, world=world, registry=registry) as (router, board):
-        server = HttpServer(world, App(router, world.clock, settings.http, registry), settings.http)
+    async with running(settings, world=world, registry=registry, tracer=tracer) as (router, board):
+        server = HttpServer(world, App(router, world.clock, settings.http, registry, tracer), settings.http)
         admin_http = HttpSettings(host=settings.admin.host, port=settings.admin.port, max_connections=64)
         admin = HttpServer(admin_world, AdminApp(board, tokens, registry), admin_http)
         await _listen(admin, admin_http, "/admin-port")
@@ -228,6 +235,8 @@ async def serve(settings: ProcessSettings) -> None:
         router.drain()
         await server.drain(settings.drain_seconds)
         await admin.drain(1.0)
+    if tracer is not None:
+        tracer.close()
     _log.info("event=stopped")
 
 
@@ -260,6 +269,17 @@ def _admin_world(settings: AdminSettings) -> World:
         text = f"on {settings.host} anybody could pull levers: give tokens and a certificate, or listen on 127.0.0.1"
         raise error(Problem.INVALID_SETTING, text, "/admin-host")
     return RealWorld(context)
+
+
+def _tracer(settings: OtelSettings) -> "OtelTracer | None":
+    if not settings.endpoint:
+        return None
+    try:
+        from signalyard_router.adapters.otel.tracer import open_tracer
+    except ImportError as exc:
+        text = f"traces need the extra otel: pip install 'signalyard[otel]' ({exc.name} is not installed)"
+        raise error(Problem.INVALID_SETTING, text, "/trace-endpoint") from exc
+    return open_tracer(settings)
 
 
 def _tokens(settings: AdminSettings) -> Tokens:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import date
 from typing import Literal
 
@@ -13,11 +14,13 @@ from signalyard.wire import Columnar, Decision, Observation, ObserveAnswer, Snap
 from signalyard.words import Direction, Track
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.committer import Committer
+from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.drift import DriftCollector
-from signalyard_router.flow.metrics import FlowMetrics, rung_names
+from signalyard_router.flow.metrics import FlowMetrics, Refusal, rung_names
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.flow.shadow import Shadow
-from signalyard_router.ports import EndpointStatus, Journal, Settled, Upstream, Watch, World
+from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
+from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import budget, commit_by
 from signalyard_router.rules.levers import Lever, effective
@@ -27,6 +30,7 @@ from signalyard_router.rules.route import Route, ShadowRung, TrackRung
 from signalyard_router.rules.rows import BadRow, Row, rows_of
 from signalyard_router.rules.sessions import Sessions
 from signalyard_router.rules.table import Table
+from signalyard_router.rules.units import SECOND
 from signalyard_router.rules.verdict import ShadowAnswer, ShadowSummary
 from signalyard_router.settings import RouterSettings
 
@@ -108,14 +112,17 @@ class Router:
         upstream: Upstream,
         registry: CollectorRegistry,
         watch: Watch | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._clock = world.clock
         self._settings = settings
         self._journal = journal
         self._upstream = upstream
         self._metrics = FlowMetrics(registry)
-        self._scoring = Scoring(upstream, journal, world.clock, self._metrics)
-        self._committer = Committer(journal, world.clock, watch)
+        self._queueing = Queueing(settings.max_wait_share, settings.wait_settle)
+        self._metrics.watch_wait(lambda: self._queueing.mean / SECOND)
+        self._scoring = Scoring(upstream, journal, world.clock, self._metrics, tracer)
+        self._committer = Committer(journal, world.clock, watch, tracer)
         self._watch = watch
         self._shadow = Shadow(upstream, journal, world.clock, registry)
         self._routes: dict[str, Route] = {}
@@ -132,6 +139,19 @@ class Router:
         """Decide on snapshots from within the process; see `decide`."""
         return await self.decide(rows_of(request))
 
+    def admit(self, received: int, remaining: int | None = None) -> None:
+        """Refuse a request that would be answered late, before anything is spent on it.
+
+        To be called once a request, as soon as it is its turn; the arguments are those of `decide`. What requests wait for
+        their turn says how long their next ones take. Raises RouterError: overloaded.
+        """
+        now = self._clock.monotonic()
+        wait = now - received
+        self._queueing.observe(wait, now)
+        deadline = self._loosest if remaining is None else min(self._loosest, remaining)
+        if self._queueing.refuses(wait, deadline):
+            raise self._too_late(wait)
+
     async def decide(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
     ) -> list[Decision]:
@@ -140,8 +160,11 @@ class Router:
         ``received``: when the request was fully read, monotonic nanoseconds; now, if not given. ``remaining``: how long the
         caller still waits, nanoseconds. Bad rows are rejected, never raised. Raises RouterError: overloaded, draining.
         """
+        now = self._clock.monotonic()
         if received is None:
-            received = self._clock.monotonic()
+            received = now
+        if self._queueing.too_long(now - received, self._tightest):
+            self._refuse_late(rows, now - received)
         self._enter(len(rows))
         try:
             table = self._table
@@ -286,6 +309,7 @@ class Router:
             steps=case.steps,
             commit_by=case.budget.commit_by,
             budget=case.budget.total,
+            request_id=REQUEST_ID.get(),
             rules=route.gate,
         )
         if case.flat:
@@ -303,6 +327,7 @@ class Router:
             ts_recv=self._wall_at(received),
             received=received,
             problem=exc.details,
+            request_id=REQUEST_ID.get(),
         )
         if isinstance(row, Row):
             proposal.consumer = row.consumer
@@ -437,6 +462,10 @@ class Router:
         levers, now = self._journal.levers, self._journal.now
         plans = self._journal.plans
         self._table = Table([effective(route, levers, now, plans.get(route.name)) for route in self._routes.values()])
+        deadlines = {route.deadline for route in self._routes.values()} or {self._settings.rejection_deadline}
+        self._loosest = max(deadlines)
+        # where all are the same, `admit` has said all there is to say
+        self._tightest = min(deadlines) if len(deadlines) > 1 else NEVER
         ends = [lever.expires for lever in levers if lever.expires is not None and lever.expires > now]
         self._refresh_at = min(ends, default=None)
 
@@ -470,8 +499,24 @@ class Router:
         """Turn unready. What comes all the same is still decided: a load balancer needs time to notice."""
         self._draining = True
 
+    def _refuse_late(self, rows: Sequence[Row | BadRow], wait: int) -> None:
+        """The second look: `admit` could not know the rows' routes, and theirs may be tighter than the loosest one."""
+        deadlines: list[int] = []
+        for row in rows:
+            if isinstance(row, Row):
+                with suppress(SignalyardError):
+                    deadlines += [route.deadline for route in self._table.match(row.symbol, row.route)]
+        if deadlines and self._queueing.too_long(wait, min(deadlines)):
+            raise self._too_late(wait)
+
+    def _too_late(self, wait: int) -> SignalyardError:
+        self._metrics.refused[Refusal.WAIT].inc()
+        text = f"requests wait {wait / 1e6:.1f} ms for their turn, too long to be answered in time"
+        return error(Problem.OVERLOADED, text)
+
     def _enter(self, rows: int) -> None:
         if self._in_flight + rows > self._settings.max_rows_in_flight and self._in_flight:
+            self._metrics.refused[Refusal.ROWS].inc()
             raise error(
                 Problem.OVERLOADED,
                 f"{self._in_flight} rows are in flight, at most {self._settings.max_rows_in_flight} may be",

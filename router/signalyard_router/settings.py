@@ -12,5 +12,12 @@ class RouterSettings:
     max_rows_in_flight: int = 4_096
     """Rows that may be decided at once; beyond it a request is refused as ``overloaded`` rather than answered late."""
 
+    max_wait_share: float = 0.1
+    """The share of its deadline that a request may have waited for its turn of the event loop; beyond it, while the mean
+    wait is as long, it is refused as ``overloaded``. A request takes some four turns. 1 refuses only what is late already."""
+
+    wait_settle: int = 20 * MILLISECOND
+    """The time constant of the mean wait, nanoseconds."""
+
     rejection_deadline: int = 100 * MILLISECOND
     """Nanoseconds within which a row that reached no route is answered; it has no route to take a deadline from."""

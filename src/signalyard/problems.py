@@ -33,6 +33,7 @@ class Problem(StrEnum):
     TOO_MANY_ROWS = "too_many_rows"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     REQUEST_TIMEOUT = "request_timeout"
+    TOO_MANY_REQUESTS = "too_many_requests"
     INVALID_BUDGET = "invalid_budget"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -115,6 +116,7 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.TOO_MANY_ROWS: _caller("The request has more rows than the server accepts in one call"),
     Problem.UNSUPPORTED_MEDIA_TYPE: _caller("The content type is not one that the server reads"),
     Problem.REQUEST_TIMEOUT: _caller("The request did not arrive in time", retryable=True),
+    Problem.TOO_MANY_REQUESTS: _caller("The caller sends more requests than it may", retryable=True),
     Problem.INVALID_BUDGET: _caller("The budget header is not a positive whole number of microseconds"),
     Problem.NOT_FOUND: _caller("There is nothing at this path"),
     Problem.METHOD_NOT_ALLOWED: _caller("The path does not take this method"),

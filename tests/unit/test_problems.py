@@ -50,7 +50,7 @@ def test_the_wire_form_round_trips(problem: Problem) -> None:
 
 def test_a_caller_at_fault_is_told_to_retry_only_where_time_is_the_matter() -> None:
     retryable = {code for code, entry in CATALOGUE.items() if entry.fault is Fault.CALLER and entry.retryable}
-    assert retryable == {Problem.REQUEST_TIMEOUT}
+    assert retryable == {Problem.REQUEST_TIMEOUT, Problem.TOO_MANY_REQUESTS}
 
 
 def test_details_leave_out_the_status() -> None:

@@ -1,6 +1,6 @@
 """The board of levers: what people do to routes while they run. Every pull is a record before it has an effect."""
 
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 
@@ -8,7 +8,7 @@ from signalyard.problems import Problem, error
 from signalyard.words import Track
 from signalyard_router.control.documents import Documents
 from signalyard_router.ports import Journal, Upstream
-from signalyard_router.router import Router
+from signalyard_router.router import Router, RouteStatus
 from signalyard_router.rules.levers import Lever, Order, base, check
 from signalyard_router.rules.route import Target
 
@@ -22,6 +22,15 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
     advice: str
     lever: str | None = None
+
+
+class Shown(TypedDict):
+    """What the board shows."""
+
+    routes: list[RouteStatus]
+    levers: list[Lever]
+    latches: list[tuple[str, str | None]]
+    documents_problem: str
 
 
 class Board:
@@ -38,7 +47,7 @@ class Board:
         now = self._journal.now
         return [lever for lever in self._journal.levers if not lever.expired(now)]
 
-    def show(self) -> dict[str, Any]:
+    def show(self) -> Shown:
         """Routes as they are in force, levers, latches, and whether the documents are those of the store."""
         status = self._router.status()
         return {

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from signalyard.problems import RouterError
 from signalyard.wire import Decision
 from signalyard.words import Outcome, Reason
-from signalyard_router.ports import Clock, Journal, JournalInDoubt, Settled, Watch
+from signalyard_router.ports import Clock, Journal, JournalInDoubt, Settled, Tracer, Watch
 from signalyard_router.rules.proposal import Proposal
 
 
 class Committer:
     """Commits within the deadline. What it answers when the journal does not is in no record."""
 
-    def __init__(self, journal: Journal, clock: Clock, watch: Watch | None = None) -> None:
+    def __init__(
+        self, journal: Journal, clock: Clock, watch: Watch | None = None, tracer: Tracer | None = None
+    ) -> None:
         self._journal = journal
         self._clock = clock
         self._watch = watch
+        self._tracer = tracer
 
     async def commit(self, proposals: Sequence[Proposal], until: int) -> list[Settled]:
         """Settle the proposals by ``until`` (monotonic nanoseconds); never raises for a journal that fails."""
@@ -25,7 +28,9 @@ class Committer:
             settled = self._journal.commit(proposals)
             seconds = max(0.0, (until - self._clock.monotonic()) / 1e9)
             timer = asyncio.get_running_loop().call_later(seconds, _expire, settled)
-            return await settled
+            if self._tracer is None:
+                return await settled
+            return await self._tracer.span(settled, "commit", {"signalyard.proposals": len(proposals)})
         except TimeoutError:
             return self._unsettled(proposals, Outcome.UNKNOWN, Reason.UNCONFIRMED)
         except JournalInDoubt:

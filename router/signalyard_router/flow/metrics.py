@@ -1,6 +1,7 @@
 """What the flow of requests counts."""
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -10,7 +11,7 @@ from signalyard.words import REASONS_BY_OUTCOME, Direction, Outcome
 from signalyard_router.counting import Count, Counter, Distribution, Histogram
 from signalyard_router.rules.route import FlatRung, ModelRung, Route
 
-_ROW_PROBLEMS = (
+ROW_PROBLEMS = (
     Problem.INVALID_SNAPSHOT,
     Problem.INVALID_INSTRUMENT,
     Problem.NO_ROUTE,
@@ -23,6 +24,14 @@ _ROW_PROBLEMS = (
     Problem.SNAPSHOT_TOO_OLD,
     Problem.SNAPSHOT_FROM_FUTURE,
 )
+"""Why a single row may be rejected."""
+
+
+class Refusal(StrEnum):
+    """Why a request was not let in."""
+
+    ROWS = "rows"
+    WAIT = "wait"
 
 
 class FlowMetrics:
@@ -62,6 +71,18 @@ class FlowMetrics:
         self.repeated = Counter(
             "signalyard_repeated_total", "Proposals that came again and got the stored decision", registry=registry
         )
+        refused = Counter(
+            "signalyard_refused_total",
+            "Requests that were not let in: rows, as many are decided as may be; wait, the queue is too long to be on time",
+            ["reason"],
+            registry=registry,
+        )
+        self.refused = {reason: refused.labels(reason) for reason in Refusal}
+        self._wait = Gauge(
+            "signalyard_wait_seconds",
+            "From a request's receipt to its turn, a mean over some 20 ms; when it was last observed",
+            registry=registry,
+        )
         self._counters: dict[tuple[str, str, str], Count] = {}
         self._by_route: dict[str, RouteMetrics] = {}
         self.initialise("", ())
@@ -78,12 +99,16 @@ class FlowMetrics:
         for direction in Direction:
             self._count(route, Outcome.EMITTED, direction)
             self._count(route, Outcome.PAPER, direction)
-        for problem in _ROW_PROBLEMS:
+        for problem in ROW_PROBLEMS:
             if CATALOGUE[problem].fault is Fault.CALLER:
                 self._count(route, Outcome.REJECTED, problem)
         for rung in rungs:
             self._degraded.labels(route, rung)
         self.route(route)
+
+    def watch_wait(self, wait: Callable[[], float]) -> None:
+        """Read the gauge of the mean wait, seconds, when it is asked for."""
+        self._wait.set_function(wait)
 
     def route(self, name: str) -> "RouteMetrics":
         """The resolved children of a route."""

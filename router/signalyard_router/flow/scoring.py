@@ -9,7 +9,7 @@ from signalyard.profile import ModelCard
 from signalyard.words import Reason
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.metrics import FlowMetrics
-from signalyard_router.ports import CallFailed, Clock, Journal, Scored, Try, Upstream
+from signalyard_router.ports import CallFailed, Clock, Journal, Scored, Tracer, Try, Upstream
 from signalyard_router.rules.budget import Budget
 from signalyard_router.rules.check import Checker, refuse_unknown, unknown_feature
 from signalyard_router.rules.chunks import chunks
@@ -20,7 +20,15 @@ from signalyard_router.rules.route import FlatRung, LadderRung, ModelRung, Route
 class Scoring:
     """Finds each case an answer, or establishes that there is none. Remembers since when a track has been out."""
 
-    def __init__(self, upstream: Upstream, journal: Journal, clock: Clock, metrics: FlowMetrics) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        journal: Journal,
+        clock: Clock,
+        metrics: FlowMetrics,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._upstream = upstream
         self._journal = journal
         self._clock = clock
@@ -121,7 +129,11 @@ class Scoring:
         started = self._clock.monotonic()
         budget = until - started
         try:
-            scored = await self._upstream.score(rung.target, card, [case.vector or [] for case in cases], until)
+            call = self._upstream.score(rung.target, card, [case.vector or [] for case in cases], until)
+            if self._tracer is None:
+                scored = await call
+            else:
+                scored = await self._tracer.span(call, "call", _traced(cases[0].route, name, rung.target, len(cases)))
         except CallFailed as exc:
             elapsed = self._clock.monotonic() - started
             steps = _tried(name, card, exc.tries, budget) or [
@@ -252,6 +264,16 @@ class _Names:
 def _allowed(route: Route, target: Target, card: ModelCard) -> bool:
     """Whether what a target's endpoints serve may answer for the version that the document names."""
     return card.version == target.version or route.on_drift == "serve"
+
+
+def _traced(route: Route, rung: str, target: Target, rows: int) -> dict[str, str | int]:
+    return {
+        "signalyard.route": route.name,
+        "signalyard.rung": rung,
+        "signalyard.model": target.model,
+        "signalyard.version": target.version,
+        "signalyard.rows": rows,
+    }
 
 
 def _fitting(cases: list[Case], checker: Checker, rung: str, target: Target) -> tuple[list[Case], list[Case]]:

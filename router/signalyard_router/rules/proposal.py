@@ -94,6 +94,7 @@ class Proposal(msgspec.Struct, kw_only=True, gc=False):
     steps: Sequence[Step] = ()
     commit_by: int = 0
     budget: int = 0
+    request_id: str = ""
     rules: GateRules = GateRules()
 
 

@@ -121,7 +121,8 @@ class DecisionRecord(
 
     ``held`` is the direction that hysteresis started from, ``objection`` what the filters had against the direction,
     ``reduces`` whether the gate took it for an exit, ``paper`` whether the route was in paper mode. ``elapsed_us`` counts from
-    the request's receipt to the commit.
+    the request's receipt to the commit. ``request_id`` is the correlation id of the request that it was
+    decided for, as the log has it.
     """
 
     v: int
@@ -165,6 +166,7 @@ class DecisionRecord(
     ts_expire: int = 0
     budget_us: int = 0
     elapsed_us: int = 0
+    request_id: str = ""
     steps: Sequence[Step] = ()
     input: Input | None = None
     prev: str
@@ -269,6 +271,7 @@ def record_of(
         duplicate_of=settlement.duplicate_of,
         ts_expire=t + proposal.rules.valid_for if emitted else 0,
         budget_us=proposal.budget // 1000,
+        request_id=proposal.request_id,
         elapsed_us=elapsed // 1000,
         steps=proposal.steps,
         input=proposal.input,

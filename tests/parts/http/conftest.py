@@ -23,6 +23,9 @@ class FakeRouter:
         self.waiting = 0
         self.pad = ""
 
+    def admit(self, received: int, remaining: int | None = None) -> None:
+        pass
+
     async def decide(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
     ) -> list[Decision]:

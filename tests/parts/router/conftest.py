@@ -217,3 +217,12 @@ def router(tmp_path, models):
     process = RouterProcess(tmp_path, models.ports)
     yield process
     process.close()
+
+
+@pytest.fixture(scope="module")
+def module_router(tmp_path_factory):
+    """One for all tests of a module; they leave it running."""
+    with Models() as running:
+        process = RouterProcess(tmp_path_factory.mktemp("router"), running.ports)
+        yield process
+        process.close()

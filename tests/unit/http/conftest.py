@@ -23,6 +23,9 @@ class FakeRouter:
         self.error: Exception | None = None
         self.reasons: list[str] = []
 
+    def admit(self, received: int, remaining: int | None = None) -> None:
+        pass
+
     async def decide(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
     ) -> list[Decision]:

@@ -108,6 +108,8 @@ def test_status_and_index(call: Any) -> None:
     assert call("GET", "/v1/status").json == {"routes": []}
     assert set(call("GET", "/").json["paths"]) == {
         "GET /",
+        "GET /v1/openapi.json",
+        "GET /v1/docs",
         "POST /v1/predict",
         "GET /v1/state",
         "POST /v1/observe",

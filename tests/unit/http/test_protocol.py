@@ -91,6 +91,9 @@ class MemoryWorld:
         self.clock = ManualClock()
         self.network = MemoryNetwork()
 
+    def random_bytes(self, count: int) -> bytes:
+        return bytes(count)
+
 
 class Stage:
     def __init__(self, caller: Any, **settings: Any) -> None:

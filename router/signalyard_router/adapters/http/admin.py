@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.http.answers import Answer, json_answer
 from signalyard_router.adapters.http.pages import Pages, Path, Scope
+from signalyard_router.control.board import Promotion, Shown
 from signalyard_router.rules.documents import explain_validation
 from signalyard_router.rules.levers import Action, Latch, Lever, Order, Text
 from signalyard_router.rules.units import Duration, nanoseconds
@@ -44,7 +45,7 @@ class PromoteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class LeverBoard(Protocol):
     """The board, as the app sees it."""
 
-    def show(self) -> Any:
+    def show(self) -> Shown:
         """Routes, levers and latches as they stand; JSON can be made of it."""
         ...
 
@@ -56,7 +57,7 @@ class LeverBoard(Protocol):
         """Pull a lever. Raises CallerError, RouterError."""
         ...
 
-    async def promote(self, name: str, version: str, by: str, why: str, *, proved: bool = False) -> Any:
+    async def promote(self, name: str, version: str, by: str, why: str, *, proved: bool = False) -> Promotion:
         """Take the next step of a promotion. Raises CallerError, RouterError."""
         ...
 
@@ -95,19 +96,40 @@ def read_tokens(text: str) -> Tokens:
     return Tokens(names)
 
 
+EXAMPLE = {"action": "halt", "route": "rb-trend", "why": "a fat finger", "by": "ann"}
+
+
 class AdminApp(Pages):
     """Levers over REST. With tokens every request needs one, and ``by`` is its name; without, ``by`` is what is claimed."""
 
     def __init__(self, board: LeverBoard, tokens: Tokens, registry: CollectorRegistry) -> None:
         self._board = board
         self._tokens = tokens
+        if tokens:
+            self.always = (Problem.UNAUTHENTICATED,)
+        refused = (Problem.MALFORMED_BODY, Problem.INVALID_LEVER, Problem.UNKNOWN_ROUTE, Problem.JOURNAL_UNAVAILABLE)
         paths = {
-            "/admin/v1/routes": Path("GET", self._routes, "routes as they are in force, levers, latches"),
-            "/admin/v1/levers": Path("GET", self._levers, "the levers that hold"),
-            "/admin/v1/pull": Path("POST", self._pull, "pull a lever", (200, 404, 422, 503)),
-            "/admin/v1/promote": Path("POST", self._promote, "take the next step of a promotion", (200, 404, 409, 422)),
+            "/admin/v1/routes": Path(
+                "GET", self._routes, "routes as they are in force, levers, latches", answer=(Shown,)
+            ),
+            "/admin/v1/levers": Path("GET", self._levers, "the levers that hold", answer=(list[Lever],)),
+            "/admin/v1/pull": Path(
+                "POST", self._pull, "pull a lever", refused, body=(LeverRequest,), answer=(Lever,), example=EXAMPLE
+            ),
+            "/admin/v1/promote": Path(
+                "POST",
+                self._promote,
+                "take the next step of a promotion",
+                (*refused, Problem.STEP_SKIPPED),
+                body=(PromoteRequest,),
+                answer=(Promotion,),
+            ),
         }
         super().__init__("signalyard router, admin", paths, registry, "signalyard_admin_http")
+
+    @property
+    def secured(self) -> bool:
+        return bool(self._tokens)
 
     async def handle(self, known: Path, scope: Scope, body: bytes) -> Answer:
         if self._tokens:

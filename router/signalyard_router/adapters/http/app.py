@@ -1,26 +1,43 @@
 """The REST app: predictions, state, status, health, metrics."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from signalyard.problems import SignalyardError
-from signalyard.wire import Decision, Observation, ObserveAnswer, StateAnswer
-from signalyard_router.adapters.http.answers import Answer, decisions_answer, json_answer, not_ready_answer
-from signalyard_router.adapters.http.headers import remaining
-from signalyard_router.adapters.http.observe import ObserveReader, without_place
+from signalyard.problems import Problem, ProblemDetails, SignalyardError
+from signalyard.wire import BUDGET_HEADER, Decision, Observation, ObserveAnswer, StateAnswer
+from signalyard_router.adapters.http.answers import (
+    Answer,
+    NotReadyDetails,
+    RejectedDetails,
+    decisions_answer,
+    json_answer,
+    not_ready_answer,
+)
+from signalyard_router.adapters.http.forms import ColumnarForm, SnapshotForm
+from signalyard_router.adapters.http.headers import MAX_BUDGET_US, remaining
+from signalyard_router.adapters.http.observe import ObservationForm, ObserveReader, without_place
 from signalyard_router.adapters.http.pages import Pages, Path, Scope, parameters
 from signalyard_router.adapters.http.predict import PredictReader
 from signalyard_router.adapters.http.settings import HttpSettings
-from signalyard_router.adapters.http.statuses import STATUSES
-from signalyard_router.ports import Clock
+from signalyard_router.flow.correlation import REQUEST_ID
+from signalyard_router.flow.metrics import ROW_PROBLEMS
+from signalyard_router.ports import Clock, Tracer
+from signalyard_router.router import Status
+from signalyard_router.rules.admission import CallerRates
 from signalyard_router.rules.rows import BadRow, Row
+from signalyard_router.rules.verdict import ShadowAnswer
 
 
 class Decider(Protocol):
     """The router, as the app sees it."""
+
+    def admit(self, received: int, remaining: int | None = None) -> None:
+        """Called once a request, before it is decoded. Raises RouterError: overloaded, where it would be answered late."""
+        ...
 
     async def decide(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
@@ -49,10 +66,52 @@ class Decider(Protocol):
         ...
 
 
+PREDICT_PROBLEMS = (
+    Problem.MALFORMED_BODY,
+    Problem.INVALID_BUDGET,
+    Problem.TOO_MANY_ROWS,
+    Problem.UNSUPPORTED_MEDIA_TYPE,
+    *ROW_PROBLEMS,
+)
+"""What a predict request may be answered with; what goes wrong behind the router is in the decision."""
+
+OBSERVE_PROBLEMS = (
+    Problem.MALFORMED_BODY,
+    Problem.INVALID_BUDGET,
+    Problem.TOO_MANY_ROWS,
+    Problem.UNSUPPORTED_MEDIA_TYPE,
+    Problem.INVALID_OBSERVATION,
+    Problem.INVALID_INSTRUMENT,
+    Problem.NO_ROUTE,
+    Problem.UNKNOWN_ROUTE,
+)
+
+BUDGET_SCHEMA = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_BUDGET_US,
+    "description": "How many microseconds the caller still waits; the smaller of it and the route's deadline holds.",
+}
+TRACE_SCHEMA = {
+    "type": "string",
+    "description": "W3C trace context; it goes on to the model server while traces are on.",
+}
+
+EXAMPLE = {"symbol": "rb2410.SHFE", "ts_event": 1718923456000000000, "features": {"close": 3512.0, "ret_5": 0.0012}}
+
+
 class App(Pages):
     """The router's REST face."""
 
-    def __init__(self, router: Decider, clock: Clock, settings: HttpSettings, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        router: Decider,
+        clock: Clock,
+        settings: HttpSettings,
+        registry: CollectorRegistry,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._router = router
         self._clock = clock
         self._registry = registry
@@ -63,34 +122,74 @@ class App(Pages):
                 "POST",
                 self._predict,
                 "decide on one snapshot, a list, or columns and rows",
-                sorted({200, *STATUSES.values()}),
+                PREDICT_PROBLEMS,
+                headers={BUDGET_HEADER: BUDGET_SCHEMA, "traceparent": TRACE_SCHEMA},
+                body=(SnapshotForm, list[SnapshotForm], ColumnarForm),
+                answer=(Decision, list[Decision]),
+                details={404: (RejectedDetails,), 422: (RejectedDetails,)},
+                example=EXAMPLE,
             ),
             "/v1/state": Path(
-                "GET", self._state, "what each route last said of each instrument", parameters=("symbol", "route")
+                "GET",
+                self._state,
+                "what each route last said of each instrument",
+                parameters={"symbol": "only of this instrument", "route": "only of this route"},
+                answer=(StateAnswer,),
+            ),
+            "/v1/status": Path(
+                "GET", self._status, "the routes, their tracks and the instruments on them", answer=(Status,)
+            ),
+            "/healthz": Path("GET", self._healthz, "200 while the process turns", probe=True),
+            "/readyz": Path(
+                "GET",
+                self._readyz,
+                "200 while the router should get traffic",
+                (Problem.NOT_READY,),
+                details={503: (NotReadyDetails, ProblemDetails)},
+                probe=True,
+            ),
+            "/metrics": Path(
+                "GET",
+                self._metrics_page,
+                "metrics in the Prometheus format",
+                answer=(str,),
+                content=("text/plain", "application/openmetrics-text"),
             ),
             "/v1/observe": Path(
-                "POST", self._observe, "compare what a strategy outside the router did", (200, 400, 404, 413, 415, 422)
+                "POST",
+                self._observe,
+                "compare what a strategy outside the router did",
+                OBSERVE_PROBLEMS,
+                headers={BUDGET_HEADER: BUDGET_SCHEMA},
+                body=(ObservationForm, list[ObservationForm]),
+                answer=(ObserveAnswer,),
             ),
             "/v1/shadow": Path(
                 "GET",
                 self._shadow,
                 "how shadows and baselines compare with the decisions",
-                (200, 404),
-                parameters=("route",),
+                (Problem.UNKNOWN_ROUTE,),
+                parameters={"route": "only of this route"},
+                answer=(ShadowAnswer,),
             ),
-            "/v1/status": Path("GET", self._status, "the routes, their tracks and the instruments on them"),
-            "/healthz": Path("GET", self._healthz, "200 while the process turns"),
-            "/readyz": Path("GET", self._readyz, "200 while the router should get traffic", (200, 503)),
-            "/metrics": Path("GET", self._metrics_page, "metrics in the Prometheus format"),
         }
-        super().__init__("signalyard router", paths, registry)
+        rates = None
+        if settings.requests_per_second:
+            burst = settings.requests_burst or ceil(settings.requests_per_second)
+            rates = CallerRates(settings.requests_per_second, burst)
+        super().__init__("signalyard router", paths, registry, rates=rates)
 
     async def _predict(self, scope: Scope, body: bytes) -> Answer:
         received: int = scope["state"]["received"]
         left = remaining(scope["headers"])
+        self._router.admit(received, left)
         batch = self._reader.read(body)
         if batch.rows:
-            decisions = await self._router.decide(batch.rows, received=received, remaining=left)
+            deciding = self._router.decide(batch.rows, received=received, remaining=left)
+            if self._tracer is None:
+                decisions = await deciding
+            else:
+                decisions = await self._tracer.request(deciding, scope["headers"], REQUEST_ID.get())
         else:
             decisions = []
         answer = decisions_answer(decisions, batch.places, alone=batch.alone)
@@ -98,7 +197,7 @@ class App(Pages):
         return answer
 
     async def _state(self, scope: Scope, body: bytes) -> Answer:
-        asked = parameters(scope, self._paths["/v1/state"].parameters)
+        asked = parameters(scope, self.paths["/v1/state"].parameters)
         return json_answer(self._router.state(asked.get("symbol"), asked.get("route")))
 
     async def _observe(self, scope: Scope, body: bytes) -> Answer:
@@ -110,7 +209,7 @@ class App(Pages):
             raise (without_place(exc) if alone else exc) from exc
 
     async def _shadow(self, scope: Scope, body: bytes) -> Answer:
-        asked = parameters(scope, self._paths["/v1/shadow"].parameters)
+        asked = parameters(scope, self.paths["/v1/shadow"].parameters)
         return json_answer(self._router.shadow(asked.get("route")))
 
     async def _status(self, scope: Scope, body: bytes) -> Answer:

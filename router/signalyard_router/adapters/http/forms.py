@@ -22,7 +22,7 @@ Number = float | None
 
 
 class SnapshotForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """`signalyard.wire.Snapshot`."""
+    """One instrument's features at one event time, UTC nanoseconds: `signalyard.wire.Snapshot`."""
 
     symbol: str
     ts_event: Time
@@ -45,7 +45,7 @@ class SnapshotForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class RowForm(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """`signalyard.wire.ColumnarRow`."""
+    """``[symbol, ts_event, [values], sequence]``, the sequence optional: `signalyard.wire.ColumnarRow`."""
 
     symbol: str
     ts_event: Time
@@ -54,7 +54,7 @@ class RowForm(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class ColumnarForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """`signalyard.wire.Columnar`."""
+    """Many snapshots with the same features, the names given once: `signalyard.wire.Columnar`."""
 
     columns: list[Name]
     rows: list[RowForm]

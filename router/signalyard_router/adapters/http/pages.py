@@ -6,66 +6,93 @@ and a body that comes in one piece.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from math import ceil
+from typing import Any
 from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, SignalyardError, describe, error
 from signalyard_router.adapters.http.answers import Answer, json_answer, problem_answer
+from signalyard_router.adapters.http.docs import render
 from signalyard_router.adapters.http.metrics import OTHER, HttpMetrics
+from signalyard_router.adapters.http.openapi import specification
+from signalyard_router.adapters.http.paths import Path, Scope
+from signalyard_router.adapters.http.request_ids import HEADER, RequestIds
+from signalyard_router.flow.correlation import REQUEST_ID
+from signalyard_router.rules.admission import CallerRates
+
+__all__ = ["Pages", "Path", "Scope", "parameters"]
 
 _log = logging.getLogger("signalyard.http")
 
-Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-Handler = Callable[[Scope, bytes], Awaitable[Answer]]
 
 _MAX_PARAMETERS = 8
 
-
-class Path(NamedTuple):
-    """What is at one path."""
-
-    method: str
-    handler: Handler
-    summary: str
-    statuses: Sequence[int] = (200,)
-    parameters: Sequence[str] = ()
+DOCS_HEADERS = ((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),)
+"""The page needs nothing from anywhere, and is allowed nothing."""
 
 
 class Pages:
     """An ASGI app. Every request gets an answer: what is not foreseen becomes the problem ``internal``, and is logged."""
 
+    always: Sequence[Problem] = ()
+    """What every path of this app may answer besides `EVERYWHERE`."""
+
     def __init__(
-        self, service: str, paths: Mapping[str, Path], registry: CollectorRegistry, prefix: str = "signalyard_http"
+        self,
+        service: str,
+        paths: Mapping[str, Path],
+        registry: CollectorRegistry,
+        prefix: str = "signalyard_http",
+        rates: CallerRates | None = None,
     ) -> None:
-        self._service = service
-        self._paths = {"/": Path("GET", self._index, "this list"), **paths}
-        always = (400, 401, 405, 500)
+        self.service = service
+        self.ids = RequestIds()
+        self._rates = rates
+        self.paths = {
+            "/": Path("GET", self._index, "this list"),
+            "/v1/openapi.json": Path("GET", self._openapi, "this description, as OpenAPI 3.1"),
+            "/v1/docs": Path("GET", self._docs, "this description, to read", answer=(str,), content=("text/html",)),
+            **paths,
+        }
         self.metrics = HttpMetrics(
             registry,
-            [*((path, sorted({*known.statuses, *always})) for path, known in self._paths.items()), (OTHER, (404,))],
+            [
+                *((path, (200, 405, *self.codes(known))) for path, known in self.paths.items()),
+                (OTHER, (404, *((429,) if rates else ()))),
+            ],
             prefix,
         )
+        self._described: dict[str, Any] | None = None
+
+    def codes(self, known: Path) -> dict[int, list[Problem]]:
+        """The problems that a path of this app may answer with, by their status."""
+        capped = () if self._rates is None or known.probe else (Problem.TOO_MANY_REQUESTS,)
+        return known.codes(*self.always, *capped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        known = self._paths.get(path)
+        known = self.paths.get(path)
         message = await receive()
         if message["type"] == "http.disconnect":
             return
+        request_id = self.ids.of(scope["headers"])
+        REQUEST_ID.set(request_id)
         try:
-            if known is None:
+            if self._rates is not None and (seconds := self._owed(self._rates, known, scope)):
+                text = f"it may send its next request in {seconds} s"
+                details = describe(Problem.TOO_MANY_REQUESTS, text)
+                answer = problem_answer(details, headers=((b"retry-after", b"%d" % seconds),))
+            elif known is None:
                 raise error(Problem.NOT_FOUND, "GET / lists what there is")
-            if scope["method"] != known.method:
+            elif scope["method"] != known.method:
                 details = describe(Problem.METHOD_NOT_ALLOWED, f"it takes {known.method}")
                 answer = problem_answer(details, headers=((b"allow", known.method.encode()),))
             else:
-                if scope["query_string"] and not known.parameters:
-                    parameters(scope, ())
                 answer = await self.handle(known, scope, message["body"])
         except SignalyardError as exc:
             answer = problem_answer(exc.details)
@@ -76,23 +103,55 @@ class Pages:
             _log.exception("event=internal_error path=%s", path if known else OTHER)
             answer = problem_answer(describe(Problem.INTERNAL))
         self.metrics.answered(path if known else OTHER, answer.status)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.all_headers()})
+        headers = answer.all_headers()
+        headers.append((HEADER, request_id.encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def handle(self, known: Path, scope: Scope, body: bytes) -> Answer:
         """Answer a request of a known path and method."""
+        if scope["query_string"] and not known.parameters:
+            parameters(scope, ())
         return await known.handler(scope, body)
+
+    @staticmethod
+    def _owed(rates: CallerRates, known: Path | None, scope: Scope) -> int:
+        """0 where the caller may send this request, else the whole seconds after which it may send another one."""
+        if known is not None and known.probe:
+            return 0
+        client = scope.get("client")
+        return ceil(rates.wait(client[0] if client else "", scope["state"]["received"]) / 1e9)
+
+    def description(self) -> dict[str, Any]:
+        """The OpenAPI document of what is served, made once."""
+        if self._described is None:
+            self._described = specification(
+                self.service, {path: (known, self.codes(known)) for path, known in self.paths.items()}, self.secured
+            )
+        return self._described
+
+    @property
+    def secured(self) -> bool:
+        """Whether every request needs a bearer token."""
+        return False
+
+    async def _openapi(self, scope: Scope, body: bytes) -> Answer:
+        return json_answer(self.description())
+
+    async def _docs(self, scope: Scope, body: bytes) -> Answer:
+        page = render(self.description())
+        return Answer(200, b"text/html; charset=utf-8", page.encode(), DOCS_HEADERS)
 
     async def _index(self, scope: Scope, body: bytes) -> Answer:
         return json_answer(
             {
-                "service": self._service,
-                "paths": {f"{known.method} {path}": known.summary for path, known in self._paths.items()},
+                "service": self.service,
+                "paths": {f"{known.method} {path}": known.summary for path, known in self.paths.items()},
             }
         )
 
 
-def parameters(scope: Scope, known: Sequence[str]) -> dict[str, str]:
+def parameters(scope: Scope, known: Collection[str]) -> dict[str, str]:
     """The query's parameters. Raises CallerError where one is unknown or there twice: it was meant to change the answer."""
     text = scope["query_string"].decode("latin-1")
     try:

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from signalyard_router.adapters.http.pages import Pages
 from signalyard_router.adapters.http.protocol import Connection, Connections
+from signalyard_router.adapters.http.request_ids import RequestIds
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.ports import Listener, World
 
@@ -27,6 +28,7 @@ class HttpServer:
     def __init__(self, world: World, app: Pages, settings: HttpSettings) -> None:
         self._network = world.network
         self._settings = settings
+        app.ids = RequestIds(world.random_bytes(4).hex())
         config = Config(
             cast(Any, app),
             http=HttpToolsProtocol,

@@ -53,3 +53,11 @@ class HttpSettings:
     max_rows: int = 1_000
     """How many snapshots one request may hold; reading and deciding them keeps the router's one thread from everybody
     else's. Default: 1,000."""
+
+    requests_per_second: float = 0.0
+    """How many requests a second one client address may send on average; more are answered 429. An IPv6 client is its /64. 0
+    is no cap, the default: behind a proxy all of a desk has one address, and a cap that nobody chose would stop all of it at
+    the worst time. What protects the router itself are the caps on connections, rows and waiting. Probes are never refused."""
+
+    requests_burst: int = 0
+    """How many requests one client address may send at once; 0 is a second's worth. Default: 0."""

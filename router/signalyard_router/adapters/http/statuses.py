@@ -9,6 +9,7 @@ STATUSES: dict[Problem, int] = {
     Problem.TOO_MANY_ROWS: 413,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.REQUEST_TIMEOUT: 408,
+    Problem.TOO_MANY_REQUESTS: 429,
     Problem.INVALID_BUDGET: 400,
     Problem.NOT_FOUND: 404,
     Problem.METHOD_NOT_ALLOWED: 405,

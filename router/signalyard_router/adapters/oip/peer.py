@@ -14,7 +14,7 @@ from signalyard_router.adapters.oip.metrics import OK, OipMetrics
 from signalyard_router.adapters.oip.pools import Pools
 from signalyard_router.adapters.oip.request import infer_head, infer_request
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import Clock, EndpointStatus
+from signalyard_router.ports import Clock, EndpointStatus, Tracer
 from signalyard_router.rules.breaker import Breaker, BreakerState
 from signalyard_router.rules.latency import Recent
 from signalyard_router.rules.route import Endpoint
@@ -59,7 +59,9 @@ class Peer:
         pools: Pools,
         metrics: OipMetrics,
         changed: Callable[["Peer", bool], None],
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._now = clock.monotonic
         self._changed = changed
         self.key = key
@@ -178,7 +180,10 @@ class Peer:
         pool.in_flight += 1
         try:
             head = self._heads.get(card.version) or self._head(card.version)
-            scored = await pool.call(infer_request(head, request.body), request.body, request.until, read)
+            whole = infer_request(head, request.body)
+            if self._tracer is not None:
+                whole += self._tracer.onwards()
+            scored = await pool.call(whole, request.body, request.until, read)
         except (WireError, ModelError) as exc:
             failure = problem_of(exc) if isinstance(exc, WireError) else exc
             self._failed(failure, ticket, started, request.until)

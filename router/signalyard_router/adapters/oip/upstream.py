@@ -14,7 +14,7 @@ from signalyard_router.adapters.oip.peer import Peer, PeerKey, Request
 from signalyard_router.adapters.oip.pools import Pools
 from signalyard_router.adapters.oip.prober import Prober
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import EndpointStatus, Scored, World
+from signalyard_router.ports import EndpointStatus, Scored, Tracer, World
 from signalyard_router.rules.route import Target
 
 
@@ -29,9 +29,12 @@ class OipUpstream:
     budget to a target (a group). All of them outlive routing tables.
     """
 
-    def __init__(self, world: World, settings: OipSettings, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, world: World, settings: OipSettings, registry: CollectorRegistry, tracer: Tracer | None = None
+    ) -> None:
         self._clock = world.clock
         self._settings = settings
+        self._tracer = tracer
         self._metrics = OipMetrics(registry)
         self._pools = Pools(world, settings, self._metrics)
         self._prober = Prober(world, settings)
@@ -107,7 +110,9 @@ class OipUpstream:
     def _peer(self, key: PeerKey) -> Peer:
         peer = self._peers.get(key)
         if peer is None:
-            peer = self._peers[key] = Peer(key, self._clock, self._settings, self._pools, self._metrics, self._changed)
+            peer = self._peers[key] = Peer(
+                key, self._clock, self._settings, self._pools, self._metrics, self._changed, self._tracer
+            )
         return peer
 
     def _changed(self, peer: Peer, look: bool) -> None:
