@@ -10,6 +10,7 @@ from signalyard_router.control.documents import Documents
 from signalyard_router.ports import Journal, Upstream
 from signalyard_router.router import Router, RouteStatus
 from signalyard_router.rules.levers import Lever, Order, base, check
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.route import Target
 
 
@@ -30,6 +31,7 @@ class Shown(TypedDict):
     routes: list[RouteStatus]
     levers: list[Lever]
     latches: list[tuple[str, str | None]]
+    plans: dict[str, Progress]
     documents_problem: str
 
 

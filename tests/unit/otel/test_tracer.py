@@ -69,7 +69,9 @@ class Stage:
         routes = await self.journal.accept([(document, "t")])
         self.upstream = OipUpstream(self.world, OipSettings(), registry, self.tracer)
         self._remember_heads()
-        self.router = Router(self.world, RouterSettings(), routes, self.journal, self.upstream, registry, self.tracer)
+        self.router = Router(
+            self.world, RouterSettings(), routes, self.journal, self.upstream, registry, tracer=self.tracer
+        )
         await self.upstream.start(self.router.table.targets())
         await self.upstream.first_round.wait()
         self.app = App(self.router, self.world.clock, HttpSettings(), registry, self.tracer)

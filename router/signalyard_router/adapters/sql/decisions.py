@@ -50,6 +50,7 @@ _FIELDS = {
     "ts_expire": "BIGINT",
     "budget_us": "BIGINT",
     "elapsed_us": "BIGINT",
+    "request_id": "VARCHAR",
     "steps": "JSON",
     "input": "JSON",
 }
@@ -94,6 +95,7 @@ _VIEW = {
     "sequence": "coalesce(sequence, 0)",
     "elapsed_us": "elapsed_us",
     "budget_us": "budget_us",
+    "request_id": "coalesce(request_id, '')",
     "revision": "revision",
     "generation": "coalesce(generation, 0)",
     "digest": "digest",
