@@ -30,6 +30,8 @@ OPERATIONS = [
     ("port", "GET", "/v1/docs"),
     ("port", "POST", "/v1/predict"),
     ("port", "GET", "/v1/state"),
+    ("port", "POST", "/v1/observe"),
+    ("port", "GET", "/v1/shadow"),
     ("port", "GET", "/v1/status"),
     ("port", "GET", "/healthz"),
     ("port", "GET", "/readyz"),
@@ -97,7 +99,7 @@ def test_what_may_be_sent_is_answered_as_described(documents, port, method, path
     if path == "/v1/predict":
         assert {200, 422} <= set(seen)
     elif method == "GET":
-        assert set(seen) == {200}
+        assert set(seen) <= {200, 404} if path == "/v1/shadow" else set(seen) == {200}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,9 @@ def test_what_may_not_be_sent_is_refused(documents, port, path):
     @bounded
     @given(case=operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def each(case):
+        budget = (case.headers or {}).get("signalyard-budget-us", "")
+        if budget.isdigit() and budget != "0":  # a good one, which may be too small for a rejection to be confirmed
+            del case.headers["signalyard-budget-us"]
         response = case.call_and_validate(checks=CHECKS)
         told = [case.body, dict(case.headers or {}), response.text]
         seen.append(response.status_code)
