@@ -18,17 +18,28 @@ spec:
   tracks:
     - {{name: stable, version: "{version}", weight: 100, endpoint: {{service: 127.0.0.1, port: {port}}}}}
     - {{name: standby, version: "6", endpoint: {{service: 127.0.0.1, port: {port}}}}}
-  mapping: {{long: {{enter: {enter}}}, short: {{enter: {leave}}}, otherwise: flat, position: {{max: 1.0}}}}
+{shadow}  mapping: {{long: {{enter: {enter}}}, short: {{enter: {leave}}}, otherwise: flat, position: {{max: 1.0}}}}
   # every answer is emitted, the dearest way that a snapshot can go
   dedupe: {{window: 0s}}
 """
 
+_SHADOW = """\
+    - {{name: shadow, version: "9", endpoint: {{service: 127.0.0.1, port: {port}}}}}
+"""
+
 
 def document(
-    port: int, *, name: str = "bench", model: str = MODEL, instruments: str = "*.SHFE", deadline: str = "1s"
+    port: int,
+    *,
+    name: str = "bench",
+    model: str = MODEL,
+    instruments: str = "*.SHFE",
+    deadline: str = "1s",
+    shadow: int | None = None,
 ) -> str:
-    """A route to the model server on ``port``."""
+    """A route to the model server on ``port``, with a shadow on another one where ``shadow`` is its port."""
     return _DOCUMENT.format(
+        shadow=_SHADOW.format(port=shadow) if shadow is not None else "",
         name=name,
         model=model,
         instruments=instruments,

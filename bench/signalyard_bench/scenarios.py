@@ -313,6 +313,75 @@ async def routes(setting: Setting) -> list[Row]:
     ]
 
 
+async def shadowed(setting: Setting) -> list[Row]:
+    """A hung shadow beside a good live model, to the same router without a shadow; the two are asked in turn."""
+    with _folder(setting, "shadowed") as work, ExitStack() as stack:
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        silent = stack.enter_context(ours.model_server(work, CLIENT, hang=True))
+        environment = setting.environment("router")
+        with_shadow = [ours.document(model.port, shadow=silent.port)]
+        subjects = {
+            "router": _Subject(
+                stack.enter_context(ours.router(environment, work / "with", with_shadow, SERVER)),
+                snapshots(peer.FEATURES, _SYMBOLS),
+            ),
+            "without a shadow": _Subject(
+                stack.enter_context(ours.router(environment, work / "without", [ours.document(model.port)], SERVER)),
+                snapshots(peer.FEATURES, _SYMBOLS),
+            ),
+        }
+        await _warm(list(subjects.values()), max(3.0, setting.seconds))
+        p99, p50 = _tables(subjects), _tables(subjects)
+        for _ in range(2 * setting.rounds):
+            for name, subject in subjects.items():
+                outcome = await subject.open(500, 64, setting.seconds)
+                p99[name].append(outcome.at(99))
+                p50[name].append(outcome.at(50))
+    scenario = "hung shadow, 500 snapshots a second"
+    return [
+        _row(scenario, "live p99", "ms", *_split(p99), "<= 1.1", lambda r: r <= 1.1),
+        _row(scenario, "live p50", "ms", *_split(p50), "", lambda r: True),
+    ]
+
+
+async def reload(setting: Setting) -> list[Row]:
+    """500 routes rewritten while one of them is asked: the longest answer, to the longest in as long without."""
+    count = 500
+    with _folder(setting, "reload") as work, ExitStack() as stack:
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        documents = [
+            ours.document(model.port, name=f"r{index:03d}", instruments=f"r{index:03d}-*.SHFE")
+            for index in range(count)
+        ]
+        router = stack.enter_context(ours.router(setting.environment("router"), work, documents, SERVER))
+        subject = _Subject(router, snapshots(peer.FEATURES, [f"r{index:03d}-00.SHFE" for index in range(8)]))
+        await subject.closed(8, 3)
+        calm: list[float] = []
+        stirred: list[float] = []
+        for number in range(2 * setting.rounds):
+            calm.append((await subject.open(500, 16, 3)).at(100))
+            load = asyncio.ensure_future(subject.open(500, 16, 3))
+            await asyncio.sleep(0.5)
+            for index, text in enumerate(documents):
+                changed = text.replace("window: 0s", f"window: {number + 1}us")
+                (work / "routes" / f"{index:04d}.yaml").write_text(changed)
+            stirred.append((await load).at(100))
+    extra = median(stirred) - median(calm)
+    return [
+        Row(
+            f"reload of {count} routes under 500 snapshots a second",
+            "longest answer in three seconds",
+            "ms",
+            stirred,
+            {"without a reload": calm},
+            {"without a reload": Ratio.of(stirred, calm)},
+            target="+ <= 5 ms",
+            reached=extra <= 5,
+            note=f"the median is {extra:+.1f} ms",
+        )
+    ]
+
+
 async def soak(setting: Setting) -> list[Row]:
     """Half of what the router can do, for long: memory and p99 of the last third to those of the second."""
     windows = 30
@@ -365,5 +434,13 @@ def _said(kinds: dict[str, int]) -> str:
     return ", ".join(f"{count / total:.1%} {kind}" for kind, count in sorted(kinds.items()))
 
 
-SCENARIOS = {"alone": alone, "front": front, "batch": batch, "hung": hung, "routes": routes}
+SCENARIOS = {
+    "alone": alone,
+    "front": front,
+    "batch": batch,
+    "hung": hung,
+    "routes": routes,
+    "shadowed": shadowed,
+    "reload": reload,
+}
 """Those of a plain run; `soak` takes too long."""

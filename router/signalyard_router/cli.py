@@ -243,7 +243,7 @@ def router(
     from signalyard_router.settings import RouterSettings
 
     if check:
-        for document, place in FileRouteStore(routes).load():
+        for document, place in asyncio.run(FileRouteStore(routes).load()):
             route = compile_route(document, place=place)
             click.echo(f"{place}: {route.name}, revision {route.revision}, good")
         return

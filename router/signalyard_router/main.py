@@ -131,7 +131,7 @@ async def running(
     registry = registry or CollectorRegistry()
     store = store or FileRouteStore(settings.routes)
     if not _begun(world, settings.journal.folder):
-        store.load()  # bad documents are told before a journal is begun
+        await store.load()  # bad documents are told before a journal is begun
     archive = _archive(settings.archive)
     alerts = Alerts(registry)
     software = f"signalyard {version('signalyard')}"

@@ -243,7 +243,7 @@ class RouteStore(Protocol):
         """Something that differs after the documents have changed. Cheap: it is asked several times a second."""
         ...
 
-    def load(self) -> list[tuple[RouteDocument, str]]:
+    async def load(self) -> list[tuple[RouteDocument, str]]:
         """All documents, checked as a whole, each with the place that it came from. Raises CallerError: invalid_document with a pointer to the
         field, invalid_setting where there is no document at all."""
         ...

@@ -39,7 +39,7 @@ class Documents:
         Raises CallerError (invalid_document, invalid_setting) where the journal holds none either.
         """
         try:
-            routes = await self._journal.accept(self._store.load())
+            routes = await self._journal.accept(await self._store.load())
         except CallerError as exc:
             last_good = self._journal.documents()
             if not last_good:
@@ -52,7 +52,7 @@ class Documents:
     async def again(self) -> list[Route] | None:
         """The routes of the store, or None where they are bad or cannot be recorded: then the last good ones stay."""
         try:
-            routes = await self._journal.accept(self._store.load())
+            routes = await self._journal.accept(await self._store.load())
         except SignalyardError as exc:
             self._refuse(exc)
             return None

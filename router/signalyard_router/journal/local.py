@@ -43,6 +43,9 @@ from signalyard_router.rules.record import (
 from signalyard_router.rules.route import Route, compile_route
 from signalyard_router.rules.units import SECOND
 
+_DOCUMENTS_AT_ONCE = 10
+"""Documents that are compiled or recorded between two turns of the loop, so that hundreds of them hold up no decision."""
+
 _WAITING = 10_000
 """Entries that may wait behind a write that does not end; beyond it a commit fails at once."""
 
@@ -202,18 +205,22 @@ class LocalJournal:
         ]
 
     async def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
-        routes = [compile_route(document, place=place) for document, place in documents]
+        routes: list[Route] = []
         known = self._gate.routes
         entries: list[_Entry] = []
-        for route, (document, place) in zip(routes, documents, strict=True):
+        for document, place in documents:
+            route = compile_route(document, place=place)
+            routes.append(route)
             if route.name not in known or known[route.name].revision != route.revision:
                 entries.append(_RouteEntry(route.name, route.revision, place, canonical(document)))
+            if not len(routes) % _DOCUMENTS_AT_ONCE:
+                await asyncio.sleep(0)
         names = {route.name for route in routes}
         for record in known.values():
             if record.name not in names and record.document is not None:
                 entries.append(_RouteEntry(record.name, "", "", None))
-        if entries:
-            await self._enqueue(entries)
+        for first in range(0, len(entries), _DOCUMENTS_AT_ONCE):
+            await self._enqueue(entries[first : first + _DOCUMENTS_AT_ONCE])
         return [msgspec.structs.replace(route, generation=known[route.name].generation) for route in routes]
 
     @property

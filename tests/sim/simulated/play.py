@@ -73,7 +73,7 @@ class Documents:
     def version(self) -> int:
         return self._stage.stage
 
-    def load(self) -> list[tuple[RouteDocument, str]]:
+    async def load(self) -> list[tuple[RouteDocument, str]]:
         return self._stage.documents[self._stage.stage]
 
 

@@ -501,7 +501,7 @@ def test_a_plan_waits_for_a_journal_that_is_away(tmp_path):
 def test_a_plan_that_makes_no_sense_is_refused(tmp_path, old, new, pointer):
     (tmp_path / "rb.yaml").write_text(PLANNED.replace(old, new))
     with pytest.raises(SignalyardError) as refused:
-        FileRouteStore(tmp_path).load()
+        asyncio.run(FileRouteStore(tmp_path).load())
     assert refused.value.pointer == pointer
 
 

@@ -1,3 +1,4 @@
+import asyncio
 import copy
 
 import msgspec
@@ -233,7 +234,7 @@ def test_another_document_has_another_revision():
 def test_a_folder_of_files(tmp_path):
     (tmp_path / "a.yaml").write_text(TEXT + "---\n" + TEXT.replace("rb-trend}", "second}"))
     (tmp_path / "notes.txt").write_text("not a document")
-    assert [(doc.metadata.name, place) for doc, place in FileRouteStore(tmp_path).load()] == [
+    assert [(doc.metadata.name, place) for doc, place in asyncio.run(FileRouteStore(tmp_path).load())] == [
         ("rb-trend", "a.yaml, document 1"),
         ("second", "a.yaml, document 2"),
     ]
@@ -253,7 +254,7 @@ def test_a_folder_that_cannot_be_used(tmp_path, files, says):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CallerError) as refused:
-        FileRouteStore(tmp_path).load()
+        asyncio.run(FileRouteStore(tmp_path).load())
     assert says in refused.value.detail
 
 
