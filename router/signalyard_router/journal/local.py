@@ -43,7 +43,7 @@ from signalyard_router.rules.record import (
 from signalyard_router.rules.route import Route, compile_route
 from signalyard_router.rules.units import SECOND
 
-_DOCUMENTS_AT_ONCE = 10
+_DOCUMENTS_AT_ONCE = 3
 """Documents that are compiled or recorded between two turns of the loop, so that hundreds of them hold up no decision."""
 
 _WAITING = 10_000

@@ -21,6 +21,7 @@ from signalyard_router.rules.documents import (
     revision,
 )
 from signalyard_router.rules.documents import ModelRung as ModelPart
+from signalyard_router.rules.patterns import matcher
 from signalyard_router.rules.plan import Plan, compile_plan
 from signalyard_router.rules.sessions import Sessions
 from signalyard_router.rules.split import SLOTS
@@ -220,6 +221,8 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
         return error(Problem.INVALID_DOCUMENT, f"{where}{text}", pointer)
 
     hedge = _hedge(spec.hedge, refuse)
+    for pattern in spec.instruments:
+        matcher(pattern)  # compiled now, not when the first snapshot comes
     tracks: dict[Track, TrackRung] = {}
     weights: dict[Track, int] = {}
     standbys: dict[str, TrackRung] = {}

@@ -1,12 +1,12 @@
 """The routing table: immutable; a change builds a new one, and a request keeps the one it started with."""
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from signalyard.problems import Problem, error
 from signalyard.wire import split_instrument
 from signalyard.words import Track
 from signalyard_router.rules.documents import RouteDocument
+from signalyard_router.rules.patterns import matcher
 from signalyard_router.rules.route import Route, Target, TrackRung
 from signalyard_router.rules.split import assign
 
@@ -36,7 +36,7 @@ class Table:
             matches = tuple(
                 self.routes[name]
                 for name in sorted(self.routes)
-                if any(fnmatchcase(instrument, pattern) for pattern in self.routes[name].instruments)
+                if any(matcher(pattern)(instrument) for pattern in self.routes[name].instruments)
             )
             self._matches[instrument] = matches
         if route is None:
