@@ -31,7 +31,7 @@ _MEANINGS: dict[Reason, str] = {
 
 def explain(record: DecisionRecord, route: RouteRecord | None) -> Iterator[str]:
     """The lines of the story. ``route`` is the document that was in force, for its numbers."""
-    spec: dict[str, Any] = route.document.get("spec", {}) if route else {}
+    spec = _part(route.document if route else None, "spec")
     yield f"decision  {record.outcome}{_because(record)}"
     yield f"  proposal {record.proposal_id or '-'}, journal record {record.seq}, journal time {record.t}"
     yield f"input     {record.symbol or '(no instrument)'} at {record.ts_event}, received {record.ts_recv}" + (
@@ -51,6 +51,12 @@ def explain(record: DecisionRecord, route: RouteRecord | None) -> Iterator[str]:
     yield from _mapping(record, spec)
     yield from _filters(record, spec)
     yield from _gate(record, spec)
+
+
+def _part(document: Any, name: str) -> dict[str, Any]:
+    """A member of a recorded document that is an object; the document may be of another version, or no document at all."""
+    part = document.get(name) if isinstance(document, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _because(record: DecisionRecord) -> str:
@@ -89,11 +95,11 @@ def _mapping(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
         return
     confidence = "none" if record.confidence is None else f"{record.confidence:.6g}"
     yield f"answer    score {record.score:.6g}, confidence {confidence}, by {record.model} {record.version} ({record.digest})"
-    thresholds = spec.get("mapping") or {}
+    thresholds = _part(spec, "mapping")
     shown = ", ".join(
-        f"{side} enter {part['enter']} exit {part.get('exit', part['enter'])}"
+        f"{side} enter {part.get('enter')} exit {part.get('exit', part.get('enter'))}"
         for side in ("long", "short")
-        if (part := thresholds.get(side))
+        if (part := _part(thresholds, side))
     )
     held = f"holding {record.held}" if record.held else "holding nothing"
     position = "" if record.position is None else f", position {record.position:.4g}"
@@ -106,7 +112,7 @@ def _filters(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
     if record.objection is None:
         yield "filters   passed"
         return
-    minimum = (spec.get("filters") or {}).get("minConfidence")
+    minimum = _part(spec, "filters").get("minConfidence")
     asked = f" (minConfidence {minimum})" if record.objection is Reason.LOW_CONFIDENCE and minimum is not None else ""
     verdict = "held back" if record.reason is record.objection else "let pass, for it reduces a position"
     yield f"filters   {record.objection}{asked}: {verdict}"
@@ -124,7 +130,7 @@ def _gate(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
         yield f"gate      {word}{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
         yield f"  dies at {record.ts_expire}"
     elif record.duplicate_of:
-        window = (spec.get("dedupe") or {}).get("window", "?")
+        window = _part(spec, "dedupe").get("window", "?")
         yield f"gate      duplicate of {record.duplicate_of}, window {window}"
     elif record.outcome is Outcome.SUPPRESSED and record.objection is not record.reason:
         yield f"gate      {record.reason}"

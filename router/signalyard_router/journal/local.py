@@ -409,7 +409,15 @@ class LocalJournal:
         if self._dirty and (not self._cut(reopen=True) or self._dirty):
             self._answer_failure(batches, "the journal cannot be brought back to its last confirmed record")
             return
-        group = self._settle(batches)
+        group = _Group(self._tail.digest, self._tail.digest)
+        try:
+            self._settle(batches, group)
+        except Exception:  # noqa: BLE001 -- whatever it was, those who wait are told
+            # A value that cannot be written must not leave everybody who waits without an answer, nor half of it in the gate.
+            _log.exception("event=settle_failed folder=%s", self._settings.folder)
+            self._take_back(group)
+            self._answer_failure(batches, "a record could not be made")
+            return
         if self._settings.durability == "fsync":
             self._take_back(group)
             self._writing = asyncio.get_running_loop().create_task(self._write_through(group))
@@ -438,8 +446,7 @@ class LocalJournal:
             if self._waiting:
                 self._flush()
 
-    def _settle(self, batches: list[_Batch]) -> _Group:
-        group = _Group(self._tail.digest, self._tail.digest)
+    def _settle(self, batches: list[_Batch], group: _Group) -> None:
         seq = self._tail.seq
         for batch in batches:
             answers: list[Any] = []
@@ -468,7 +475,6 @@ class LocalJournal:
             record = shadow_record(self._notes.popleft(), seq=seq, t=group.records[-1].t)
             line, group.digest = encode(record, group.digest)
             group.lines.append(line)
-        return group
 
     def _record(self, entry: "Proposal | _Entry", seq: int) -> Record:
         """What an entry becomes, given all that was settled before it."""

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from signalyard.problems import Problem, SignalyardError, error
+from signalyard.words import Outcome
 from signalyard_router.ports import Disk
-from signalyard_router.rules.record import VERSION, Record
+from signalyard_router.rules.record import VERSION, DecisionRecord, Record
 
 GENESIS = "0" * 64
 PIECE = 128 * 1024
@@ -239,8 +240,16 @@ def decode(name: str, number: int, body: bytes) -> Record:
     """
     try:
         record: Record = _decoder.decode(body)
+        if isinstance(record, DecisionRecord) and record.input is not None:
+            record.input.names()
     except (ValueError, RecursionError) as exc:  # text that is not UTF-8 raises Python's own error
         raise corrupt(name, number, f"the line is not a record: {exc}") from exc
+    if (
+        isinstance(record, DecisionRecord)
+        and record.outcome is Outcome.EMITTED
+        and (record.signal_id is None or record.direction is None)
+    ):
+        raise corrupt(name, number, "the decision is said to be emitted, and carries no signal")
     if record.v > VERSION:
         raise corrupt(name, number, f"the record has version {record.v}, this software reads up to {VERSION}")
     return record

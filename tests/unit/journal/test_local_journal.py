@@ -442,3 +442,59 @@ def test_no_power_loss_takes_a_record_from_the_middle_of_the_chain():
         assert again.settled(f"{2:032x}", "r", "A.X") is not None
 
     simulation.run(run)
+
+
+def test_a_record_that_cannot_be_written_fails_its_commit_and_hangs_nobody(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        good, bad = proposal(1), proposal(2, consumer="\ud800")
+        for group in ([good, bad], [bad]):
+            with pytest.raises(SignalyardError) as caught:
+                await asyncio.wait_for(bench.journal.commit(group), 5)
+            assert caught.value.problem is Problem.JOURNAL_UNAVAILABLE
+        assert bench.journal.settled(good.proposal_id, "r", "A.X") is None
+        (settled,) = await bench.journal.commit([good])
+        assert settled.decision.outcome is Outcome.EMITTED
+        assert bench.journal.available
+        await bench.journal.close()
+        assert len(lines(tmp_path)) == 2
+
+    asyncio.run(run())
+
+
+def test_a_carriage_return_in_the_middle_is_damage_and_cuts_nothing_off(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        for number in range(3):
+            await bench.journal.commit([proposal(number)])
+        await bench.journal.close()
+        (segment,) = tmp_path.glob("journal-*")
+        damaged = segment.read_bytes().replace(b'"symbol":"A.X"', b'"symbol":"A\rX"', 1)
+        segment.write_bytes(damaged)
+        with pytest.raises(SignalyardError) as caught:
+            bench.open()
+        assert caught.value.problem is Problem.JOURNAL_CORRUPT
+        assert "line 2" in caught.value.detail
+        assert segment.read_bytes() == damaged
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [(b"A.X", b"A\xff"), (b'"signal_id":"s-', b'"signal_ix":"s-'), (b'"A.X"', b'"A.X","input":{"columns":null,"values":[]}')],
+    ids=["no text", "no signal", "no columns"],
+)  # fmt: skip
+def test_a_line_that_is_no_record_is_named(tmp_path, damage):
+    async def run():
+        bench = Bench(tmp_path)
+        await bench.journal.commit([proposal(1)])
+        await bench.journal.close()
+        (segment,) = tmp_path.glob("journal-*")
+        segment.write_bytes(segment.read_bytes().replace(*damage, 1))
+        with pytest.raises(SignalyardError) as caught:
+            bench.open()
+        assert caught.value.problem is Problem.JOURNAL_CORRUPT
+        assert "line 2" in caught.value.detail
+
+    asyncio.run(run())
