@@ -4,7 +4,9 @@ The names on the wire are camelCase, as Kubernetes writes them; unknown fields a
 """
 
 import hashlib
+import math
 import re
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -287,10 +289,33 @@ def parse_document(data: Any, place: str) -> RouteDocument:
     ``place`` names where it came from. Raises CallerError (invalid_document) that names the field.
     """
     try:
-        return msgspec.convert(_off_in_words(data), RouteDocument, strict=True)
+        document = msgspec.convert(_off_in_words(data), RouteDocument, strict=True)
     except msgspec.ValidationError as exc:
         text, pointer = explain_validation(exc)
         raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc
+    except (UnicodeEncodeError, OverflowError) as exc:
+        raise error(Problem.INVALID_DOCUMENT, f"{place}: a value cannot be written as JSON: {exc}") from exc
+    # Of the document, not of the data: an alias in YAML can make a few lines as wide as one likes.
+    for value, pointer in _leaves(msgspec.to_builtins(document), ""):
+        if isinstance(value, str) and not value.isprintable():
+            raise error(
+                Problem.INVALID_DOCUMENT, f"{place}: {value!r} holds characters that cannot be printed", pointer
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise error(Problem.INVALID_DOCUMENT, f"{place}: must be a finite number, not {value}", pointer)
+    return document
+
+
+def _leaves(tree: Any, pointer: str) -> Iterator[tuple[Any, str]]:
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            yield name, pointer
+            yield from _leaves(value, f"{pointer}/{escape_pointer(name)}")
+    elif isinstance(tree, (list, tuple)):
+        for index, value in enumerate(tree):
+            yield from _leaves(value, f"{pointer}/{index}")
+    else:
+        yield tree, pointer
 
 
 def _off_in_words(data: Any) -> Any:
@@ -311,7 +336,7 @@ _KNOWN_PATTERNS = {
     r"|^off)$": "write a duration such as 10m, or off",
     r"%|off": "write an increase such as 300%, or off",
     r"2[0-4]):": "write hours such as 09:00-10:15, 21:00-02:30 or 00:00-24:00",
-    r"\d{1,9}": "write a duration such as 100ms, 2.5s or 10m",
+    r"[0-9]{1,9}": "write a duration such as 100ms, 2.5s or 10m",
     r"/(s|min|h)": "write a rate such as 60/min, 10/s or 500/h",
     r"%$": "write a share such as 5% or 0.5%",
     r"[a-z0-9]([": "write lower-case letters, digits, '-' and '.', at most 63",

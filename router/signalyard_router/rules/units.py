@@ -11,10 +11,12 @@ SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 
 _NANOSECONDS = {"us": MICROSECOND, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE}
-_DURATION = re.compile(r"^(\d{1,9}(?:\.\d{1,6})?)(us|ms|s|m|h)$")
+# A century at most: times are int64 nanoseconds, and one that lies further on cannot be written down.
+_DURATION = re.compile(r"^(?:[0-9]{1,9}(?:\.[0-9]{1,6})?(?:us|ms|s)|[0-9]{1,6}(?:\.[0-9]{1,6})?(?:m|h))$")
 DURATION_PATTERN = _DURATION.pattern
-_INCREASE = re.compile(r"^(\d{1,6}%|off)$")
-_RATE = re.compile(r"^([1-9]\d{0,8})/(s|min|h)$")
+_PARTS = re.compile(r"([0-9]+)(?:\.([0-9]+))?([a-z]+)")
+_INCREASE = re.compile(r"^([0-9]{1,6}%|off)$")
+_RATE = re.compile(r"^([1-9][0-9]{0,8})/(s|min|h)$")
 _RATE_WINDOWS = {"s": SECOND, "min": MINUTE, "h": 60 * MINUTE}
 
 LONGEST_RATE_WINDOW = max(_RATE_WINDOWS.values())
@@ -37,11 +39,11 @@ class Rate(msgspec.Struct, frozen=True):
 
 def nanoseconds(text: Duration) -> int:
     """``"2.5s"`` -> 2,500,000,000. Raises ValueError where the text is no duration."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
+    match = _PARTS.fullmatch(text)
+    if match is None or _DURATION.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a duration such as 100ms, 2.5s or 10m")
-    whole, _, fraction = match[1].partition(".")
-    unit = _NANOSECONDS[match[2]]
+    whole, fraction = match[1], match[2]
+    unit = _NANOSECONDS[match[3]]
     return int(whole) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
 
 

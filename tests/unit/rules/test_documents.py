@@ -188,7 +188,7 @@ def test_what_is_no_document_at_all(data):
 durations = st.sampled_from(["1us", "20ms", "2.5s", "10m", "1h"])
 documents = st.fixed_dictionaries(
     {
-        "model": st.text(min_size=1, max_size=20),
+        "model": st.text(min_size=1, max_size=20).filter(str.isprintable),
         "instruments": st.lists(st.sampled_from(["rb*.SHFE", "ES.CME", "*"]), min_size=1, unique=True),
         "canary": st.integers(0, 100),
         "long": st.floats(0.5, 1).map(lambda value: round(value, 3)),
@@ -275,3 +275,53 @@ def test_what_is_no_duration(text):
 def test_what_is_no_rate(text):
     with pytest.raises(ValueError, match="not a rate"):
         rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("!!map x", "expected a mapping node"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        ("a: !!float x", "could not convert"),
+        ("a: !!timestamp x", "not YAML"),
+        ("a: !!bool x", "not YAML"),
+        ('"\\ud800"', "cannot be written"),
+        ('"\\U00110000"', "not YAML"),
+    ],
+)
+def test_yaml_that_its_library_stumbles_over_is_told_like_any_other(tmp_path, text, says):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(CallerError) as refused:
+        FileRouteStore(tmp_path).load()
+    assert refused.value.problem is Problem.INVALID_DOCUMENT
+    assert says in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        ("/metadata/name", "rb\n"),
+        ("/spec/deadline", "100ms\n"),
+        ("/spec/model", "rb\x1b[2J"),
+        ("/spec/tracks/0/endpoint/service", "a\r\nb"),
+        ("/spec/tracks/0/weight", float("nan")),
+        ("/spec/validFor", "999999999h"),
+    ],
+)
+def test_values_that_the_journal_could_not_hold_are_refused(pointer, value):
+    data = document()
+    *path, last = [int(part) if part.isdigit() else part for part in pointer.split("/")[1:]]
+    place = data
+    for part in path:
+        place = place[part]
+    place[last] = value
+    with pytest.raises(CallerError) as refused:
+        parse_document(data, "rb.yaml")
+    assert refused.value.pointer == pointer
+
+
+def test_a_file_name_that_is_no_text_is_a_place_all_the_same(tmp_path):
+    with open(bytes(tmp_path) + b"/\xffa\n.yaml", "w") as file:
+        file.write(yaml.safe_dump(document()))
+    ((_, place),) = FileRouteStore(tmp_path).load()
+    assert place == "\\udcffa\\n.yaml"

@@ -22,6 +22,9 @@ else:
 _Signature = tuple[int, int, int]
 _Documents = list[tuple[RouteDocument, str]]
 
+_MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML lets through from Python where a scalar looks like a date or a number, or is tagged as one, and is none."""
+
 
 class FileRouteStore:
     """Implements `ports.RouteStore`. A file may hold several YAML documents; JSON is YAML.
@@ -71,7 +74,7 @@ class FileRouteStore:
         try:
             stat = path.stat()
         except OSError as exc:
-            raise error(Problem.INVALID_DOCUMENT, f"{path.name} cannot be read: {exc}") from exc
+            raise error(Problem.INVALID_DOCUMENT, f"{_shown(path.name)} cannot be read: {exc}") from exc
         signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._read.get(path.name)
         if known is not None and known[0] == signature:
@@ -84,18 +87,24 @@ class FileRouteStore:
 
 
 def _parts(path: Path) -> list[tuple[Any, str]]:
+    name = _shown(path.name)
     try:
         parts = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
     except (OSError, UnicodeDecodeError) as exc:
-        raise error(Problem.INVALID_DOCUMENT, f"{path.name} cannot be read: {exc}") from exc
-    except (yaml.YAMLError, RecursionError) as exc:
+        raise error(Problem.INVALID_DOCUMENT, f"{name} cannot be read: {exc}") from exc
+    except (yaml.YAMLError, RecursionError, *_MISREAD) as exc:
         mark = getattr(exc, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         text = getattr(exc, "problem", None) or exc
-        raise error(Problem.INVALID_DOCUMENT, f"{path.name}{place}: not YAML: {text}") from exc
+        raise error(Problem.INVALID_DOCUMENT, f"{name}{place}: not YAML: {text}") from exc
     if len(parts) == 1:
-        return [(parts[0], path.name)]
-    return [(part, f"{path.name}, document {number}") for number, part in enumerate(parts, start=1)]
+        return [(parts[0], name)]
+    return [(part, f"{name}, document {number}") for number, part in enumerate(parts, start=1)]
+
+
+def _shown(name: str) -> str:
+    """A file's name as text that can be written down; names on disk are bytes, and hold what they like."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 class _Loader(_SafeLoader):
@@ -103,6 +112,8 @@ class _Loader(_SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep)  # which says so
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str):
