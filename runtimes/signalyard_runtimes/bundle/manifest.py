@@ -164,6 +164,8 @@ def convert(body: bytes, form: type[_T], file: str) -> _T:
             text = text[: place.start()]
             pointer = "".join("/" + escape_pointer(name or index) for name, index in _STEP.findall(place["path"]))
         raise invalid(f"{file}: {text}", pointer) from exc
+    except (UnicodeDecodeError, RecursionError) as exc:
+        raise invalid(f"{file}: not JSON: {exc}") from exc
 
 
 def decode(body: bytes) -> Manifest:
@@ -186,6 +188,9 @@ def decode(body: bytes) -> Manifest:
 
 def check_description(description: Description) -> None:
     """What the form of a description cannot say. Raises ModelError (bundle_manifest_invalid) naming the field."""
+    for field in ("name", "version"):
+        if not getattr(description, field).isprintable():  # a pattern's $ lets a newline pass
+            raise invalid(f"{getattr(description, field)!r} holds characters that cannot be printed", f"/{field}")
     names = description.schema.names
     if not names:
         raise invalid("a model has at least one feature", "/schema/features")

@@ -1,6 +1,7 @@
 """The admin's face: levers and promotions. It listens on loopback unless it has tokens and TLS."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,7 @@ from signalyard_router.rules.documents import explain_validation
 from signalyard_router.rules.levers import Action, Latch, Lever, Order, Text
 from signalyard_router.rules.units import Duration, nanoseconds
 
+_DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _Form = TypeVar("_Form")
 
 
@@ -90,7 +92,7 @@ def read_tokens(text: str) -> Tokens:
         if not parts or parts[0].startswith("#"):
             continue
         digest = parts[-1].removeprefix("sha256:")
-        if len(parts) != 2 or not parts[-1].startswith("sha256:") or len(digest) != 64:
+        if len(parts) != 2 or not parts[-1].startswith("sha256:") or not _DIGEST.fullmatch(digest):
             raise error(Problem.INVALID_SETTING, f"line {number} must read: NAME sha256:HEX", "/admin-tokens")
         names[digest.lower()] = parts[0]
     return Tokens(names)
@@ -149,6 +151,10 @@ class AdminApp(Pages):
     async def _pull(self, scope: Scope, body: bytes) -> Answer:
         asked = _read(body, LeverRequest)
         by, proved = self._who(scope, asked.by)
+        try:
+            expires_in = nanoseconds(asked.expires_in) if asked.expires_in is not None else None
+        except ValueError as exc:  # a pattern's $ lets a newline pass
+            raise error(Problem.INVALID_LEVER, str(exc), "/expires_in") from exc
         order = Order(
             action=asked.action,
             by=by,
@@ -159,7 +165,7 @@ class AdminApp(Pages):
             canary=asked.canary,
             version=asked.version,
             latch=asked.latch,
-            expires_in=nanoseconds(asked.expires_in) if asked.expires_in is not None else None,
+            expires_in=expires_in,
             proved=proved,
         )
         return json_answer(await self._board.pull(order))
