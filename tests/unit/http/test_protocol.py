@@ -438,14 +438,23 @@ def test_drain_closes_the_idle_and_answers_the_rest(play: Any) -> None:
     async def scenario(stage: Stage) -> None:
         stage.hold = asyncio.Event()
         connect = stage.world.network.connect
-        silent, idle, busy, half, refused = (connect() for _ in range(5))
-        idle.protocol.data_received(GET)
+        silent, idle, kept, busy, half, refused = (connect() for _ in range(6))
+        for transport in (idle, kept):
+            transport.protocol.data_received(GET)
         await stage.turn()
         busy.protocol.data_received(PREDICT)
         half.protocol.data_received(PREDICT[:-5])
         refused.protocol.data_received(b"nonsense\r\n\r\n")
         await stage.turn()
         drain = asyncio.ensure_future(stage.server.drain(60))
+        await stage.turn()
+        # none is closed under a request that may be on its way: the next one is answered, and then the connection ends
+        assert not [t for t in (silent, idle, kept, busy, half) if t.closing]
+        kept.protocol.data_received(GET)
+        await stage.turn()
+        (_, (status, headers, _)) = answers(bytes(kept.written))
+        assert (status, headers[b"connection"], kept.closing) == (200, b"close", True)
+        await asyncio.sleep(0.06)
         await stage.turn()
         assert silent.closing
         assert idle.closing
@@ -461,6 +470,21 @@ def test_drain_closes_the_idle_and_answers_the_rest(play: Any) -> None:
         assert not drain.done()
         refused.close()
         await asyncio.wait_for(drain, 1)
+
+    play(scenario, drain_idle_seconds=0.05)
+
+
+def test_a_connection_accepted_as_the_listener_closed_is_waited_for(play: Any) -> None:
+    async def scenario(stage: Stage) -> None:
+        late: list[Any] = []
+        drain = asyncio.ensure_future(stage.server.drain(60))
+        asyncio.get_running_loop().call_soon(lambda: late.append(stage.world.network.connect()))
+        await stage.turn()
+        assert not drain.done()
+        late[0].protocol.data_received(PREDICT)
+        await asyncio.wait_for(drain, 5)
+        ((status, headers, _),) = answers(bytes(late[0].written))
+        assert (status, headers[b"connection"]) == (200, b"close")
 
     play(scenario)
 

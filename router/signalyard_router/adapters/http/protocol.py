@@ -278,18 +278,22 @@ class Connection(HttpToolsProtocol):
             self._await_rest()
         elif self._refusal is not None:
             self._send_refusal(self._refusal)
-        elif self._ended or (self._shared.draining and self._reading is None):
+        elif self._ended:
             self._close()
         elif self._reading is not None:
             self._await_rest()
         else:
-            self._wait(Wait.IDLE, self._settings.idle_seconds)
+            self._wait_idle()
 
     def shutdown(self) -> None:
-        """Close as soon as the request in hand, if there is one, is answered."""
+        """Close as soon as the request in hand, if there is one, is answered; an idle connection, once its next request is.
+
+        A client that keeps connections may be sending on this one right now: closed under it, the request would be lost. One
+        that asks nothing for a while longer loses nothing.
+        """
         if self._running is None and self._reading is None:
-            if self._refusal is None:
-                self._close()
+            if self._refusal is None and not self._deaf:
+                self._wait_idle()
         elif self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -340,6 +344,10 @@ class Connection(HttpToolsProtocol):
         self._wait(Wait.UNREAD, self._settings.unread_seconds)
 
     # Own: the timer
+
+    def _wait_idle(self) -> None:
+        settings = self._settings
+        self._wait(Wait.IDLE, settings.drain_idle_seconds if self._shared.draining else settings.idle_seconds)
 
     def _await_rest(self) -> None:
         """Wait for what is missing of the request being read, unless it is we who keep the client from sending it."""

@@ -62,11 +62,16 @@ class HttpServer:
         return self._port
 
     async def drain(self, grace_seconds: float) -> None:
-        """Stop: no new connections, idle ones closed, what is in hand answered within the grace; then all is closed."""
+        """Stop: no new connections, idle ones closed after one more request or a moment without, what is in hand answered within
+        the grace; then all is closed."""
         shared = self._open
+        shared.draining = True
         if self._listener is not None:
             self._listener.close()
-        shared.draining = True
+        # A connection that was accepted in this turn is made in the next, and has to be among those that are waited for: its
+        # request would be read when the journal is closed already.
+        for _ in range(2):
+            await asyncio.sleep(0)
         for connection in list(shared.connections):
             connection.shutdown()
         try:

@@ -28,6 +28,10 @@ class HttpSettings:
     """How long a connection is kept between two requests, in seconds; longer than the 60 s after which common load balancers
     give idle connections up, so that they and not the router close first. Default: 75."""
 
+    drain_idle_seconds: float = 0.5
+    """How long an idle connection stays open during a shutdown, in seconds, for a request that may be on its way; it is answered,
+    and the connection closed behind it. Default: 0.5."""
+
     unread_seconds: float = 10.0
     """How long a client may leave a part of an answer unread before the connection is cut, in seconds; what it does not
     read is kept in memory here. Default: 10."""
