@@ -509,7 +509,9 @@ def test_journals_with_changed_bytes(journal: bytes, data: st.DataObject) -> Non
             # only an unfinished last line may be passed over, and by no more than itself
             assert tail.size + tail.torn == len(changed)
             assert b"\n" not in changed[tail.size :]
-            assert journal.startswith(changed[: tail.size])
+            # and no line but the newest is taken on trust: the chain holds all before it
+            before = changed[: tail.size].splitlines(keepends=True)[:-1]
+            assert journal.startswith(b"".join(before))
         look_up(folder, records)
         if reopen(folder):
             assert segment.read_bytes().startswith(changed[: tail.size])
