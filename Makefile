@@ -64,6 +64,14 @@ sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEE
 bench: setup $(PEERS:%=$(VENV)/%/.ready) ## speed side by side with stock MLServer, as ratios; ARGS=--quick, ARGS=--soak, ARGS="--only alone"
 	@$(DEV)/python -m signalyard_bench $(ARGS)
 
+KILLS ?= 50
+FUZZ_SECONDS ?= 300
+
+.PHONY: test-faults
+test-faults: setup ## kill the router KILLS times under load for each durability, then fuzz every decoder for FUZZ_SECONDS; minutes
+	@echo "== kills"; KILLS=$(KILLS) $(DEV)/pytest -q tests/faults
+	@echo "== fuzz"; FUZZ_SECONDS=$(FUZZ_SECONDS) $(DEV)/pytest -q --show-capture=no tests/unit/fuzz
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, the layers
 	$(DEV)/ruff check .
