@@ -37,6 +37,8 @@ from signalyard_router.adapters.oip.connection import Connection
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.control.board import Board
 from signalyard_router.control.documents import Documents
+from signalyard_router.journal.checkpoint import Checkpoint
+from signalyard_router.journal.checkpoint import encode as encode_checkpoint
 from signalyard_router.journal.explain import explain
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.query import find, last, newest, route_in_force
@@ -45,8 +47,9 @@ from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.router import Router
 from signalyard_router.rules.check import Checker
 from signalyard_router.rules.documents import canonical, parse_document
+from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.levers import Order
-from signalyard_router.rules.record import DecisionRecord, Record, RouteRecord
+from signalyard_router.rules.record import DecisionRecord, LeverRecord, Record, RouteRecord
 from signalyard_router.rules.route import compile_route
 from signalyard_router.settings import RouterSettings
 from signalyard_router.testing.upstream import FakeUpstream
@@ -321,6 +324,14 @@ def test_levers(inside: InProcess, body: bytes) -> None:
 
 
 @fuzz(100)
+@given(body=bodies({"symbol": "rb1.SHFE", "ts_event": TS, "signal": "long", "route": "rb-trend", "source": "desk"}))
+def test_observations(inside: InProcess, body: bytes) -> None:
+    said = inside.say(inside.app, request(b"/v1/observe", body))
+    sound(said)
+    assert len(STATUS.findall(said)) == 1
+
+
+@fuzz(100)
 @given(body=bodies({"route": "rb-trend", "version": "8", "by": "ann", "why": "x"}))
 def test_promotions(inside: InProcess, body: bytes) -> None:
     sound(inside.say(inside.admin, request(b"/admin/v1/promote", body)))
@@ -543,6 +554,40 @@ def test_journals_whose_chain_holds_and_whose_records_do_not(journal: bytes, dat
         reopen(folder)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(journal: bytes) -> list[Any]:
+    """The parts of a checkpoint at the end of the journal."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "journal-00000001.jsonl").write_bytes(journal)
+        tail, gate = Tail(), Gate()
+        for line in read(RealDisk(), folder, tail):
+            match line.record:
+                case DecisionRecord():
+                    gate.apply(line.record)
+                case RouteRecord():
+                    gate.accept(line.record)
+                case LeverRecord():
+                    gate.pull(line.record)
+        made = Checkpoint(
+            segment=tail.segment, seq=tail.seq, digest=tail.digest, t=TS, epoch=1, clock="wall", state=gate.snapshot()
+        )
+        return [json.loads(line) for line in asyncio.run(encode_checkpoint(made))]
+
+
+@fuzz(150)
+@given(data=st.data())
+def test_checkpoints_that_say_something_else(journal: bytes, checkpoint: list[Any], data: st.DataObject) -> None:
+    """One whose own digest is right is trusted with the state, so what it says must at least be a state, or be passed over."""
+    parts = data.draw(rebuilt(checkpoint[:-1]))
+    content = b"".join(json.dumps(part, separators=(",", ":")).encode() + b"\n" for part in parts)
+    end = json.dumps({"part": "end", "sha256": hashlib.sha256(content).hexdigest()}, separators=(",", ":")).encode()
+    whole = data.draw(st.sampled_from([True, True, True, False])) and content + end + b"\n"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "journal-00000001.jsonl").write_bytes(journal)
+        Path(folder, "checkpoint-00000001.jsonl").write_bytes(whole or data.draw(mangled(content + end + b"\n")))
+        reopen(folder)
+
+
 def test_an_honest_journal_is_read_whole(journal: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "journal-00000001.jsonl").write_bytes(journal)
@@ -564,13 +609,42 @@ def test_an_honest_journal_is_read_whole(journal: bytes) -> None:
 
 # Files
 
-TEXT = yaml.safe_dump(DOCUMENT, sort_keys=False).encode()
+FULL = copy.deepcopy(DOCUMENT)
+FULL["spec"] |= {
+    "mode": "paper",
+    "onDrift": "standby",
+    "plan": {
+        "steps": [{"canary": 10, "hold": "1h"}, {"canary": 100}],
+        "checks": {"decisions": 9, "errors": "1%", "latency": "9ms"},
+    },
+    "hedge": {"after": "p95"},
+    "sessions": {
+        "timezone": "Asia/Shanghai",
+        "hours": ["09:00-10:15", "21:00-02:30"],
+        "days": ["mon", "tue"],
+        "holidays": ["2024-10-01"],
+        "eve": "calendarDay",
+    },
+    "alerts": {"noSignal": "off", "minConfidence": 0.5, "surge": "300%", "drift": "off"},
+    "shadow": {"deadline": "200ms", "queue": 10, "thresholds": {"disagreement": 0.05, "minimum": 10}},
+}
+FULL["spec"]["tracks"] += [
+    {"name": "shadow", "version": "9", "mirror": 50, "endpoint": {"service": "a", "port": 4}},
+    {"name": "standby", "version": "5", "endpoints": [{"service": "a", "port": 5}, {"service": "b", "port": 5}]},
+]
+TEXT, FULL_TEXT = (yaml.safe_dump(document, sort_keys=False).encode() for document in (DOCUMENT, FULL))
+
+
+def test_the_document_that_is_changed_is_good() -> None:
+    compile_route(parse_document(yaml.safe_load(FULL_TEXT), "x"))
 
 
 @fuzz(300)
 @given(
     data=st.one_of(
         mangled(TEXT),
+        mangled(FULL_TEXT),
+        rebuilt(FULL).map(lambda tree: yaml.safe_dump(tree).encode()),
         mangled(json.dumps(DOCUMENT).encode()),
         rebuilt(DOCUMENT).map(lambda tree: yaml.safe_dump(tree).encode()),
     )
