@@ -52,7 +52,8 @@ class RouteRecord(msgspec.Struct, kw_only=True, frozen=True, tag="route", tag_fi
     @property
     def paper(self) -> bool:
         """Whether the route is in paper mode by this document."""
-        return self.document is not None and self.document.get("spec", {}).get("mode") == "paper"
+        spec = self.document.get("spec") if isinstance(self.document, dict) else None
+        return isinstance(spec, dict) and spec.get("mode") == "paper"
 
 
 class LeverRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="lever", tag_field="kind"):

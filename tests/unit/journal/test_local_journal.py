@@ -462,6 +462,25 @@ def test_a_record_that_cannot_be_written_fails_its_commit_and_hangs_nobody(tmp_p
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("document", [True, [], {"spec": None}, {"spec": [1]}])
+def test_a_recorded_document_that_is_none_is_told_when_it_is_asked_for(tmp_path, document):
+    async def run():
+        bench = Bench(tmp_path)
+        (route,) = await bench.journal.accept([(parse_document(DOCUMENT, "x"), "x")])
+        await bench.journal.close()
+        (segment,) = tmp_path.glob("journal-*")
+        start, record = segment.read_bytes().splitlines()
+        changed = json.dumps(json.loads(record) | {"document": document}, separators=(",", ":")).encode()
+        segment.write_bytes(start + b"\n" + changed + b"\n")
+        reopened = bench.open()
+        with pytest.raises(SignalyardError) as caught:
+            reopened.documents()
+        assert caught.value.problem is Problem.INVALID_DOCUMENT
+        await reopened.close()
+
+    asyncio.run(run())
+
+
 def test_a_carriage_return_in_the_middle_is_damage_and_cuts_nothing_off(tmp_path):
     async def run():
         bench = Bench(tmp_path)
