@@ -65,7 +65,8 @@ def test_a_peer_whose_backlog_is_full(proxied, tools):
         for probe in held:
             probe.close()
     results = [step["result"] for r in router.records()[1:] for step in r["steps"] if step["rung"] == "stable"]
-    assert set(results) == {"model_timeout"}
+    assert results[0] == "model_timeout"
+    assert set(results) <= {"model_timeout", "model_unreachable"}  # the latter once the breaker is open
     assert {d.signal.version for _, d in load.decisions if d.signal} == {"6"}
     assert not load.failures
     proxy.call(proxy.listen_again())
@@ -84,17 +85,16 @@ def test_whatever_a_model_server_sends(proxied, tools):
         *(b'{"model_name": "rb-trend", "outputs": []}', b"[" * 3000, b"x" * 40_000, b"5\r\nabcde\r\n"),
     ]  # fmt: skip
     proxy.blobs = (b"".join(dice.choices(pieces, k=dice.randint(1, 6))) for _ in iter(int, 1))
-    proxy.mode = "garbage"
     asked = 120
-    rows = [router.snapshot(0.9 if n % 2 else 0.1, f"rb{n}.SHFE") for n in range(asked)]
-    for row in rows:
-        row["ts_event"] = router.snapshot(0)["ts_event"]
-        status, decision = router.post(row)
+    for number in range(3 * asked):
+        # two good answers for each bad one, or the endpoint's breaker would keep the next bytes from coming
+        proxy.mode, version = ("forward", "7") if number % 3 else ("garbage", "6")
+        status, decision = router.post(router.snapshot(0.9, f"rb{number}.SHFE"))
         assert status == 200
-        assert decision["signal"]["version"] == "6"
+        assert decision["signal"]["version"] == version
     assert proxy.met["garbage"] >= asked
-    results = {step["result"] for r in router.records()[1:] for step in r["steps"] if step["rung"] == "stable"}
-    assert results <= {
+    results = {step["result"] for r in router.records() for step in r["steps"] if step["rung"] == "stable"}
+    assert results - {"answered"} <= {
         "model_answer_malformed",
         "model_unreachable",
         "model_failed",
@@ -102,6 +102,5 @@ def test_whatever_a_model_server_sends(proxied, tools):
         "model_timeout",
     }
     assert "Traceback" not in router.said()
-    proxy.mode = "forward"
     router.ask(0.9)
     assert router.records()[-1]["version"] == "7"
