@@ -466,7 +466,7 @@ def test_a_record_that_cannot_be_written_fails_its_commit_and_hangs_nobody(tmp_p
 def test_a_recorded_document_that_is_none_is_told_when_it_is_asked_for(tmp_path, document):
     async def run():
         bench = Bench(tmp_path)
-        (route,) = await bench.journal.accept([(parse_document(DOCUMENT, "x"), "x")])
+        await bench.journal.accept([(parse_document(DOCUMENT, "x"), "x")])
         await bench.journal.close()
         (segment,) = tmp_path.glob("journal-*")
         start, record = segment.read_bytes().splitlines()
