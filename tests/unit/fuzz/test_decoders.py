@@ -656,7 +656,8 @@ def test_the_document_that_is_changed_is_good() -> None:
 def test_route_documents(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "a.yaml").write_bytes(data)
-        for document, place in documented(FileRouteStore(Path(folder)).load) or []:
+        store = FileRouteStore(Path(folder))
+        for document, place in documented(lambda: asyncio.run(store.load())) or []:
             route = compile_route(document, place=place)
             # what the journal keeps of it is the same document, also after a restart
             again = parse_document(msgspec.json.decode(canonical(document)), "the journal")

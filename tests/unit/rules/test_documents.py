@@ -285,6 +285,9 @@ def test_what_is_no_rate(text):
         ("a: !!float x", "could not convert"),
         ("a: !!timestamp x", "not YAML"),
         ("a: !!bool x", "not YAML"),
+        ("[" * 100_000, "not YAML"),
+        ("- " * 100_000 + "x", "not YAML"),
+        ("{a: " * 50_000, "not YAML"),
         ('"\\ud800"', "cannot be written"),
         ('"\\U00110000"', "not YAML"),
     ],
@@ -292,7 +295,7 @@ def test_what_is_no_rate(text):
 def test_yaml_that_its_library_stumbles_over_is_told_like_any_other(tmp_path, text, says):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(CallerError) as refused:
-        FileRouteStore(tmp_path).load()
+        asyncio.run(FileRouteStore(tmp_path).load())
     assert refused.value.problem is Problem.INVALID_DOCUMENT
     assert says in refused.value.detail
 
@@ -323,5 +326,5 @@ def test_values_that_the_journal_could_not_hold_are_refused(pointer, value):
 def test_a_file_name_that_is_no_text_is_a_place_all_the_same(tmp_path):
     with open(bytes(tmp_path) + b"/\xffa\n.yaml", "w") as file:
         file.write(yaml.safe_dump(document()))
-    ((_, place),) = FileRouteStore(tmp_path).load()
+    ((_, place),) = asyncio.run(FileRouteStore(tmp_path).load())
     assert place == "\\udcffa\\n.yaml"

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -14,10 +14,8 @@ from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.table import refuse_repeated_names
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-if TYPE_CHECKING:
-    _SafeLoader = yaml.SafeLoader
-else:
-    _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster, where libyaml is there
+_PAUSE = 0.002
+"""Seconds between two files that are parsed, so that a decision meets at most one of them on its way."""
 
 _Signature = tuple[int, int, int]
 _Documents = list[tuple[RouteDocument, str]]
@@ -60,8 +58,10 @@ class FileRouteStore:
             )
         documents: _Documents = []
         for path in paths:
+            known = self._read.get(path.name)
             documents += self._documents(path)
-            await asyncio.sleep(0)  # decisions have their turn between two files
+            if self._read[path.name] is not known:
+                await asyncio.sleep(_PAUSE)
         for name in self._read.keys() - {path.name for path in paths}:
             del self._read[name]
         refuse_repeated_names(documents)
@@ -107,8 +107,11 @@ def _shown(name: str) -> str:
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
-class _Loader(_SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the last silently."""
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the last silently.
+
+    Python's own parser, though libyaml's is ten times faster: that one crashes the process on a deeply nested document.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
