@@ -195,7 +195,13 @@ class RouterProcess:
         return self.process.wait(PATIENCE)
 
     def records(self, kind="decision"):
-        lines = [line for path in sorted(self.journal.glob("journal-*")) for line in path.read_text().splitlines()]
+        # a line that is being written has no end yet
+        lines = [
+            line
+            for path in sorted(self.journal.glob("journal-*"))
+            for line in path.read_text().splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
         return [record for line in lines if (record := json.loads(line))["kind"] == kind]
 
     def close(self):
