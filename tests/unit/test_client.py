@@ -982,6 +982,15 @@ def test_a_forgotten_client_ends_its_threads() -> None:
             assert not thread.is_alive()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises here, also where the test run itself was started with it ignored, as shells do in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_call_leaves_nothing_behind() -> None:
     with serving(on_first_connection(say_nothing)) as server, Client(server.url, PATIENT, connections=1) as client:
         main = threading.get_ident()
