@@ -177,7 +177,8 @@ def test_declared_steps_reach_the_model(tmp_path: Path) -> None:
 
 
 def test_a_model_fitted_on_a_data_frame(sklearn_spec: PackSpec, golden: GoldenRows, tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     frame = pandas.DataFrame({"close": [1.0, 2.0, 3.0, 4.0], "ret_5": [0.1, 0.2, 0.1, 0.3]})
     pack(sklearn_spec, dumped(LogisticRegression().fit(frame, [0, 0, 1, 1])), golden, tmp_path / "b")
     wrong = LogisticRegression().fit(frame[["ret_5", "close"]], [0, 0, 1, 1])
