@@ -10,11 +10,12 @@ import click
 import msgspec
 
 from signalyard.problems import Problem, error
+from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.journal.verify import verify as verify_chain
-from signalyard_router.journal_cli import archive_option, open_archive, query, replay
+from signalyard_router.journal_cli import archive_option, query, replay
 from signalyard_router.journal_cli import journal_option as _journal_option
 from signalyard_router.rules.record import (
     SIGNALS,

@@ -5,6 +5,7 @@ was a tenth of the router's time. These are counted without a lock, because the 
 library when they are asked for, which does all the rest. The parameters are the library's own.
 """
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -63,8 +64,9 @@ class _Family(Collector, Generic[_Child]):
             child = self._children[texts] = self._new()
         return child
 
+    @abstractmethod
     def _new(self) -> _Child:
-        raise NotImplementedError
+        """A child at zero."""
 
     def describe(self) -> Iterable[Metric]:
         return self.collect()

@@ -16,6 +16,7 @@ import msgspec
 
 from signalyard.problems import ModelError, Problem, SignalyardError, error
 from signalyard.words import Outcome
+from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.journal.archived import chains
 from signalyard_router.journal.archiver import Index, packed_name
 from signalyard_router.journal.replay import Difference, Replay, Tally
@@ -51,22 +52,6 @@ archive_option = click.option(
     show_envvar=True,
     help="The archive, for what is no longer in the folder: s3://, gs://, az:// or file:///.",
 )
-
-
-def open_archive(url: str | None) -> Archive | None:
-    """The archive at a URL, to be read. Raises CallerError (invalid_setting)."""
-    if not url:
-        return None
-    try:
-        from signalyard_router.adapters.archive.settings import ArchiveSettings
-        from signalyard_router.adapters.archive.store import ObstoreArchive
-    except ModuleNotFoundError as exc:
-        raise error(
-            Problem.INVALID_SETTING,
-            f"an archive needs the package {exc.name!r}: install signalyard[archive]",
-            "/archive",
-        ) from exc
-    return ObstoreArchive(ArchiveSettings(url=url))
 
 
 class _Moment(click.ParamType[int]):

@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 
 from signalyard.problems import Problem, error
+from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
@@ -40,7 +41,7 @@ from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import Archive, RouteStore, Tracer, World
+from signalyard_router.ports import RouteStore, Tracer, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -132,7 +133,7 @@ async def running(
     store = store or FileRouteStore(settings.routes)
     if not _begun(world, settings.journal.folder):
         await store.load()  # bad documents are told before a journal is begun
-    archive = _archive(settings.archive)
+    archive = open_archive(settings.archive, create=True)
     alerts = Alerts(registry)
     software = f"signalyard {version('signalyard')}"
     journal = LocalJournal(world, settings.journal, registry, software, remember=alerts.remember)
@@ -180,22 +181,6 @@ def _begun(world: World, folder: str) -> bool:
         return any(map(segment_number, world.disk.names(folder)))
     except OSError:
         return False  # the journal itself will say what is wrong
-
-
-def _archive(url: str | None) -> Archive | None:
-    if not url:
-        return None
-    # Imported late: a router without an archive needs no such library.
-    try:
-        from signalyard_router.adapters.archive.settings import ArchiveSettings
-        from signalyard_router.adapters.archive.store import ObstoreArchive
-    except ModuleNotFoundError as exc:
-        raise error(
-            Problem.INVALID_SETTING,
-            f"an archive needs the package {exc.name!r}: install signalyard[archive]",
-            "/archive",
-        ) from exc
-    return ObstoreArchive(ArchiveSettings(url=url), create=True)
 
 
 async def serve(settings: ProcessSettings) -> None:
