@@ -136,7 +136,7 @@ async def running(
     archive = open_archive(settings.archive, create=True)
     alerts = Alerts(registry)
     software = f"signalyard {version('signalyard')}"
-    journal = LocalJournal(world, settings.journal, registry, software, remember=alerts.remember)
+    journal = LocalJournal(world, settings.journal, registry, software, memory=alerts)
     journal.subscribe(alerts.observe)
     watching = asyncio.create_task(alerts.run())
     try:

@@ -34,7 +34,7 @@ from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import SIGNALS, DecisionRecord, Record, RouteRecord
 from signalyard_router.rules.route import Route, compile_route
-from signalyard_router.rules.surge import Surges
+from signalyard_router.rules.surge import Contract, ContractKey, Surges
 from signalyard_router.rules.thresholds import AlertRules
 from signalyard_router.rules.units import SECOND
 
@@ -63,8 +63,8 @@ class _Watched:
 
 
 class Alerts:
-    """Implements `ports.Watch`. It hears of earlier decisions through `remember` while the journal opens, and of new ones through
-    `observe`; what else it looks at is attached."""
+    """Implements `ports.Watch`, and the journal's memory. It hears of earlier decisions through `remember` while the journal opens, and
+    of new ones through `observe`; what else it looks at is attached."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._metrics = AlertMetrics(registry)
@@ -127,6 +127,20 @@ class Alerts:
                     _log.info("event=document_of_old route=%s record=%d", record.name, record.seq)
             case _:
                 return
+
+    def contracts(self) -> Sequence[tuple[ContractKey, Contract]]:
+        """What is remembered of surges, up to the newest record that was told of."""
+        self._count()
+        return self._surges.snapshot()
+
+    def resume(self, contracts: Sequence[tuple[ContractKey, Contract]]) -> None:
+        """Go on from what an earlier process remembered, under the documents that `remember` was told of."""
+        floors = {
+            name: watched.route.alerts.surge_floor
+            for name, watched in self._watched.items()
+            if watched.route.alerts.surge is not None
+        }
+        self._surges.restore(contracts, floors)
 
     def observe(self, records: Sequence[DecisionRecord]) -> None:
         """Decisions that the journal has just confirmed, in its order."""

@@ -22,6 +22,7 @@ from signalyard_router.rules.gate import GateState, Instrument, Key
 from signalyard_router.rules.levers import Lever
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.record import RouteRecord
+from signalyard_router.rules.surge import Contract, ContractKey
 
 FORMAT = 1
 """To be raised when a state is no longer what older software makes of the same records. A journal whose older segments were
@@ -36,7 +37,7 @@ _Item = TypeVar("_Item")
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The state after record ``seq``, the last of ``segment``."""
+    """The state after record ``seq``, the last of ``segment``. ``contracts`` is what is remembered of surges."""
 
     segment: str
     seq: int
@@ -45,6 +46,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     clock: Literal["wall", "event"]
     state: GateState
+    contracts: Sequence[tuple[ContractKey, Contract]] = ()
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="part"):
@@ -60,8 +62,12 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="pa
     plans: Mapping[str, Progress]
 
 
-class _Instruments(msgspec.Struct, frozen=True, tag="instruments", tag_field="part"):
+class _Instruments(msgspec.Struct, frozen=True, omit_defaults=True, tag="instruments", tag_field="part"):
+    """``contracts`` stand here and not in a part of their own, because software that does not know them passes over a member, and
+    refuses a checkpoint with a part of another name."""
+
     items: Sequence[tuple[Key, Instrument]]
+    contracts: Sequence[tuple[ContractKey, Contract]] = ()
 
 
 class _Recent(msgspec.Struct, frozen=True, tag="recent", tag_field="part"):
@@ -127,6 +133,7 @@ async def _parts(checkpoint: Checkpoint) -> AsyncIterator[_Part]:
     made: list[Iterator[_Part]] = [
         (_Recent(items) for items in _slices(state.recent)),
         (_Instruments(items) for items in _slices(zip(state.keys, state.instruments, strict=True))),
+        (_Instruments((), items) for items in _slices(checkpoint.contracts)),
         (_Times("signals", route, times) for route, times in state.signals.items()),
         (_Times("flats", route, times) for route, times in state.flats.items()),
         (_Routes([record]) for record in state.routes),
@@ -146,7 +153,7 @@ def _slices(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 def load(disk: Disk, folder: str, name: str) -> Checkpoint:
     """A checkpoint whose own digest is right. Raises ValueError where it is not, OSError."""
     head: _Head | None = None
-    fields: dict[str, list[Any]] = {"instruments": [], "recent": [], "routes": []}
+    fields: dict[str, list[Any]] = {"instruments": [], "contracts": [], "recent": [], "routes": []}
     times: dict[str, dict[str, Sequence[int]]] = {"signals": {}, "flats": {}}
     hasher = hashlib.sha256()
     ended = False
@@ -163,6 +170,7 @@ def load(disk: Disk, folder: str, name: str) -> Checkpoint:
                     head = part
                 case _Instruments():
                     fields["instruments"] += part.items
+                    fields["contracts"] += part.contracts
                 case _Recent():
                     fields["recent"] += part.items
                 case _Routes():
@@ -195,6 +203,7 @@ def load(disk: Disk, folder: str, name: str) -> Checkpoint:
             flats=times["flats"],
             recent=fields["recent"],
         ),
+        contracts=fields["contracts"],
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -41,6 +41,7 @@ from signalyard_router.rules.record import (
     shadow_record,
 )
 from signalyard_router.rules.route import Route, compile_route
+from signalyard_router.rules.surge import Contract, ContractKey
 from signalyard_router.rules.units import SECOND
 
 _DOCUMENTS_AT_ONCE = 3
@@ -95,6 +96,22 @@ class _Group(msgspec.Struct):
     answers: list[tuple[_Batch, list[Any]]] = []
 
 
+class Memory(Protocol):
+    """Whoever remembers what is in no gate: it hears of every record when the journal opens, and goes into checkpoints."""
+
+    def remember(self, record: Record) -> None:
+        """A record of an earlier process, in the order of the journal; before `resume`, the documents in force at a checkpoint."""
+        ...
+
+    def contracts(self) -> Sequence[tuple[ContractKey, Contract]]:
+        """What is remembered of surges, up to the newest record that the journal told of. It never changes."""
+        ...
+
+    def resume(self, contracts: Sequence[tuple[ContractKey, Contract]]) -> None:
+        """Go on from what `contracts` gave an earlier process."""
+        ...
+
+
 class Rotated(msgspec.Struct, frozen=True):
     """A segment that is complete: its file, to be closed by whoever gets this, and the state after its last record."""
 
@@ -109,8 +126,7 @@ class LocalJournal:
 
     Raises RouterError: journal_locked where another process writes there, journal_corrupt where the chain is broken,
     journal_unavailable where the folder cannot be used; CallerError (invalid_setting) where the journal was kept by the other
-    clock, whose times do not compare. ``remember`` is told of every record that is folded when it opens, and of the
-    documents in force at a checkpoint.
+    clock, whose times do not compare. ``memory`` is told of every record that is folded when it opens, and goes into checkpoints.
     """
 
     def __init__(
@@ -119,10 +135,10 @@ class LocalJournal:
         settings: JournalSettings,
         registry: CollectorRegistry,
         software: str = "",
-        remember: Callable[[Record], None] | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._world = world
-        self._remember = remember
+        self._memory = memory
         self._settings = settings
         self._metrics = JournalMetrics(registry)
         self._gate = Gate(settings.remember)
@@ -343,8 +359,8 @@ class LocalJournal:
             self._epoch, self._clock = record.epoch, record.clock
         else:
             self._apply(record)
-        if self._remember is not None:
-            self._remember(record)
+        if self._memory is not None:
+            self._memory.remember(record)
 
     def _apply(self, record: Record) -> object | None:
         """Fold a record into the gate; the answer is what takes it out again."""
@@ -372,6 +388,7 @@ class LocalJournal:
             epoch=self._epoch,
             clock=self._settings.clock,
             state=self._gate.snapshot(),
+            contracts=self._memory.contracts() if self._memory is not None else (),
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -379,10 +396,11 @@ class LocalJournal:
         self._now, self._epoch, self._clock = checkpoint.t, checkpoint.epoch, checkpoint.clock
         self._gate = Gate.restore(checkpoint.state, self._settings.remember)
         self.restored = checkpoint.segment
-        if self._remember is not None:
+        if self._memory is not None:
             # The decisions before it are in the gate alone; the documents are what the ones after it were made under.
             for record in self._gate.routes.values():
-                self._remember(record)
+                self._memory.remember(record)
+            self._memory.resume(checkpoint.contracts)
         _log.info("event=checkpoint_restored segment=%s seq=%d", checkpoint.segment, checkpoint.seq)
 
     def _write_now(self, record: Record) -> None:

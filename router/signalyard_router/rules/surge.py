@@ -1,7 +1,8 @@
 """How many signals each contract gives in each part of a session, and gave in the same part of earlier ones."""
 
-from array import array
+import struct
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,6 +13,8 @@ KEPT = 20
 _MOST = 0xFFFF
 
 PartKey = tuple[int, int]
+ContractKey = tuple[str, str]
+"""Route and instrument."""
 
 
 class Surge(msgspec.Struct, frozen=True):
@@ -23,11 +26,35 @@ class Surge(msgspec.Struct, frozen=True):
     sessions: int
 
 
-class _Contract(msgspec.Struct):
+class Contract(msgspec.Struct, frozen=True, gc=False):
+    """What is remembered of one contract: the part it is in, when that closes (journal time), its signals in it, and those of earlier
+    sessions by part, oldest first, in two bytes a session, because there may be thousands of contracts with dozens of parts.
+
+    It never changes, so that a checkpoint may hold it while the counting goes on.
+    """
+
     key: PartKey | None = None
     closes: int = 0
     count: int = 0
-    earlier: "dict[PartKey, array[int]]" = {}
+    earlier: tuple[tuple[PartKey, bytes], ...] = ()
+
+    def counts(self, part: PartKey) -> tuple[int, ...]:
+        """The signals of earlier sessions in a part, oldest first."""
+        for key, packed in self.earlier:
+            if key == part:
+                return struct.unpack(f"<{len(packed) // 2}H", packed)
+        return ()
+
+    def closed(self) -> tuple[tuple[PartKey, bytes], ...]:
+        """``earlier``, with the part that the contract was in."""
+        if self.key is None:
+            return self.earlier
+        count = struct.pack("<H", min(self.count, _MOST))
+        for place, (key, packed) in enumerate(self.earlier):
+            if key == self.key:
+                kept = (packed + count)[-2 * KEPT :]
+                return (*self.earlier[:place], (key, kept), *self.earlier[place + 1 :])
+        return (*self.earlier, (self.key, count))
 
 
 class Surges:
@@ -39,7 +66,7 @@ class Surges:
 
     def __init__(self, contracts: int = 16_384) -> None:
         self._cap = contracts
-        self._contracts: OrderedDict[tuple[str, str], _Contract] = OrderedDict()
+        self._contracts: OrderedDict[ContractKey, Contract] = OrderedDict()
         self._hot: dict[str, set[str]] = {}
 
     def fold(
@@ -50,7 +77,23 @@ class Surges:
         if contract is None or t >= contract.closes:
             contract = self._next(contract, route, symbol, t, sessions, length)
         if emitted and contract.key is not None:
-            contract.count += 1
+            count = contract.count + 1
+            self._contracts[route, symbol] = Contract(contract.key, contract.closes, count, contract.earlier)
+            if count >= floor:
+                self._hot.setdefault(route, set()).add(symbol)
+
+    def snapshot(self) -> Sequence[tuple[ContractKey, Contract]]:
+        """All that is remembered, the contract that was quiet for longest first; `restore` is the way back. Copies references alone."""
+        return list(self._contracts.items())
+
+    def restore(self, contracts: Sequence[tuple[ContractKey, Contract]], floors: Mapping[str, int]) -> None:
+        """Go on from a snapshot; ``floors`` holds the routes that are watched for surges, and where each begins to look."""
+        for key, contract in contracts[-self._cap :]:
+            route, symbol = key
+            floor = floors.get(route)
+            if floor is None:
+                continue
+            self._contracts[key] = contract
             if contract.count >= floor:
                 self._hot.setdefault(route, set()).add(symbol)
 
@@ -65,7 +108,7 @@ class Surges:
             if contract is None or contract.key is None or contract.closes <= now:
                 hot.discard(symbol)
                 continue
-            earlier = contract.earlier.get(contract.key, ())
+            earlier = contract.counts(contract.key)
             mean = sum(earlier) / len(earlier) if earlier else 0.0
             found.append(Surge(symbol, contract.count, mean, len(earlier)))
         return found
@@ -80,23 +123,18 @@ class Surges:
         return len(self._contracts)
 
     def _next(
-        self, contract: _Contract | None, route: str, symbol: str, t: int, sessions: Sessions | None, length: int
-    ) -> _Contract:
-        key = (route, symbol)
-        if contract is None:
-            contract = self._contracts[key] = _Contract()
-            if len(self._contracts) > self._cap:
-                (gone, name), _ = self._contracts.popitem(last=False)
-                self._hot.get(gone, set()).discard(name)
-        else:
-            self._contracts.move_to_end(key)
-        if contract.key is not None:
-            earlier = contract.earlier.setdefault(contract.key, array("H"))
-            earlier.append(min(contract.count, _MOST))
-            if len(earlier) > KEPT:
-                del earlier[0]
+        self, contract: Contract | None, route: str, symbol: str, t: int, sessions: Sessions | None, length: int
+    ) -> Contract:
+        """The contract in the part of ``t``."""
+        earlier: tuple[tuple[PartKey, bytes], ...] = ()
+        if contract is not None:
+            earlier = contract.closed()
             self._hot.get(route, set()).discard(symbol)
         part = part_of(sessions, t, length)
-        contract.key, contract.closes = (part.key, part.closes) if part is not None else (None, t + 1)
-        contract.count = 0
-        return contract
+        key, closes = (part.key, part.closes) if part is not None else (None, t + 1)
+        made = self._contracts[route, symbol] = Contract(key, closes, 0, earlier)
+        self._contracts.move_to_end((route, symbol))
+        if len(self._contracts) > self._cap:
+            (gone, name), _ = self._contracts.popitem(last=False)
+            self._hot.get(gone, set()).discard(name)
+        return made

@@ -1,18 +1,24 @@
 """The router's own alerts, in a world whose time is moved by hand: cause, then at most five seconds, then the status."""
 
 import asyncio
+import hashlib
+import json
 import logging
 from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.unit.journal.conftest import until
 
 from signalyard import Problem, Snapshot
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_router.control.alerts import EVERY, Alerts
 from signalyard_router.control.metrics import AlertMetrics
+from signalyard_router.journal.checkpoint import checkpoint_name, load
 from signalyard_router.journal.local import LocalJournal
-from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.journal.segments import segment_number
+from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
+from signalyard_router.journal.upkeep import Upkeep
 from signalyard_router.router import Router
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.levers import Order
@@ -52,16 +58,16 @@ def document(**more):
 
 
 class Desk:
-    def __init__(self, folder, data=None, start=FRIDAY):
+    def __init__(self, folder, data=None, start=FRIDAY, segment_bytes=1 << 28):
         self.disk = FaultyDisk()
         self.world = ManualWorld(self.disk)
         self.world.clock = ManualClock(start)
         self.registry = CollectorRegistry()
         documents = [(parse_document(data or document(), "test"), "test")]
         self.alerts = Alerts(self.registry)
-        self.journal = LocalJournal(
-            self.world, JournalSettings(folder=str(folder)), self.registry, remember=self.alerts.remember
-        )
+        settings = JournalSettings(folder=str(folder), segment_bytes=segment_bytes)
+        self.journal = LocalJournal(self.world, settings, self.registry, memory=self.alerts)
+        self.upkeep = Upkeep(self.world, settings, UpkeepSettings(), self.journal, self.registry)
         self.journal.subscribe(self.alerts.observe)
         self.documents = documents
         self.upstream = FakeUpstream(SCHEMA, lambda row: row["p"])
@@ -109,6 +115,7 @@ def run(scenario, *args, **more):
             await scenario(desk)
         finally:
             desk.disk.room = None
+            await desk.upkeep.close()
             await desk.journal.close()
 
     asyncio.run(main())
@@ -318,6 +325,47 @@ def test_a_surge_and_a_restart_that_forgets_nothing(tmp_path):
 
     other = document(sessions=SESSIONS | {"timezone": "Asia/Tokyo"})
     run(forgotten, tmp_path, other, start=FRIDAY + 3 * day * SECOND + MINUTE)
+
+
+@pytest.mark.parametrize("written", ["now", "by software that did not know surges"])
+def test_a_surge_is_remembered_beyond_the_newest_checkpoint(tmp_path, written):
+    day = 24 * 3600
+
+    async def earlier(desk):
+        desk.upkeep.start()
+        for _ in range(4):
+            await desk.ask(0.7, count=3)
+            desk.pass_time(day)
+        desk.pass_time(2 * day)  # to Monday, at the same time
+        await desk.ask(0.7, count=12)
+        newest = checkpoint_name(segment_number(desk.journal.segment) - 1)
+        await until(lambda: newest in desk.upkeep._checkpoints)
+        found = load(desk.world.disk, str(tmp_path), newest)
+        ((key, contract),) = found.contracts
+        assert key == ("rb", NAME)
+        # with what was confirmed and not yet counted, and nothing newer than the record that it stands at
+        assert (contract.count, [len(packed) // 2 for _, packed in contract.earlier]) == (12, [4])
+
+    run(earlier, tmp_path, start=FRIDAY - 3 * day * SECOND, segment_bytes=1)
+    newest = max(tmp_path.glob("checkpoint-*"))
+    for segment in tmp_path.glob("journal-*"):
+        if segment.name[8:16] < newest.name[11:19]:
+            segment.unlink()
+    if written != "now":
+        lines = [json.loads(line) for line in newest.read_bytes().splitlines()]
+        old = b"".join(
+            json.dumps({name: value for name, value in line.items() if name != "contracts"}).encode() + b"\n"
+            for line in lines[:-1]
+        )
+        end = {"part": "end", "sha256": hashlib.sha256(old).hexdigest()}
+        newest.write_bytes(old + json.dumps(end).encode() + b"\n")
+
+    async def today(desk):
+        await desk.ask(0.7)
+        found = desk.alert("surge")
+        assert (found.state, found.value) == (("firing", 13.0) if written == "now" else ("ok", None))
+
+    run(today, tmp_path, start=FRIDAY + 3 * day * SECOND + MINUTE)
 
 
 def test_metrics_of_the_present(tmp_path):

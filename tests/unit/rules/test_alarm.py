@@ -2,6 +2,7 @@
 
 from collections import deque
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.rules.activity import Activity
 from signalyard_router.rules.alarm import AlertState, degraded, low_confidence, silence, surged
 from signalyard_router.rules.record import DecisionRecord
-from signalyard_router.rules.surge import KEPT, Surge, Surges
+from signalyard_router.rules.surge import KEPT, Contract, ContractKey, Surge, Surges
 from signalyard_router.rules.units import MINUTE, SECOND
 
 START = 1_718_900_000_000_000_000
@@ -160,3 +161,25 @@ def test_contracts_are_bounded():
     surges.forget("r")
     assert len(surges) == 0
     assert surges.above_floor("r", START + 60) == []
+
+
+def test_surges_that_were_written_down_go_on_as_they_were():
+    before, after = Surges(), Surges()
+    for day in range(23):
+        for number in range(12 + day % 2):
+            for symbol in ("a.X", "b.X"):
+                before.fold("r", symbol, START + day * DAY + number, True, None, 15 * MINUTE, 10)
+        before.fold("gone", "a.X", START + day * DAY, True, None, 15 * MINUTE, 10)
+    kept = before.snapshot()
+    written = msgspec.json.decode(msgspec.json.encode(kept), type=list[tuple[ContractKey, Contract]])
+    assert written == kept
+    after.restore(written, {"r": 10})
+    now = START + 22 * DAY + 100
+    assert after.above_floor("r", now) == before.above_floor("r", now) != []
+    assert len(after) == 2
+    for surges in (before, after):
+        surges.fold("r", "a.X", now, True, None, 15 * MINUTE, 10)
+        surges.fold("r", "b.X", now + DAY, True, None, 15 * MINUTE, 1)
+    assert after.above_floor("r", now) == before.above_floor("r", now)
+    assert after.above_floor("r", now + DAY) == before.above_floor("r", now + DAY) != []
+    assert kept == written  # what was taken has not changed since
