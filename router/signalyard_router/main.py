@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
+    Gauge,
     GCCollector,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 
+from signalyard._memory import memory_limit
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.adapters.files.store import FileRouteStore
@@ -36,6 +38,7 @@ from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
 from signalyard_router.control.documents import Documents
 from signalyard_router.control.rounds import Rounds
+from signalyard_router.control.standing import StandingCollector
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
@@ -148,6 +151,7 @@ async def running(
         router = Router(world, settings.router, routes, journal, upstream, registry, alerts, tracer)
         delivery = Delivery(router, journal, registry, router.disagreement)
         journal.subscribe(delivery.observe)
+        registry.register(StandingCollector(router, journal))
         running_since = [progress.at for progress in journal.plans.values() if progress.state == "running"]
         if running_since:
             # What a plan's step is judged by is counted again from its decisions.
@@ -190,6 +194,10 @@ async def serve(settings: ProcessSettings) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of which no rule makes use
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    limit = Gauge(
+        "signalyard_memory_limit_bytes", "What the process may use of memory, 0 without a limit", registry=registry
+    )
+    limit.set(memory_limit())
     admin_world, tokens = _admin_world(settings.admin), _tokens(settings.admin)
     tracer = _tracer(settings.otel)
     stop = asyncio.Event()

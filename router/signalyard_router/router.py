@@ -19,6 +19,7 @@ from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, Refusal, rung_names
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.flow.shadow import Shadow
+from signalyard_router.flow.tracks import TrackCollector
 from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
 from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
@@ -129,6 +130,7 @@ class Router:
         self._table = Table(())
         self._refresh_at: int | None = None
         registry.register(DriftCollector(lambda: self._table, upstream))
+        registry.register(TrackCollector(lambda: self._table, upstream))
         self.take(routes)
         self._in_flight = 0
         self._metrics.watch(lambda: self._in_flight)

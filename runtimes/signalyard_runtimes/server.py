@@ -30,6 +30,7 @@ from prometheus_client import make_asgi_app
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.mlserver import grpc
+from signalyard_runtimes.mlserver.metrics import watch_readiness
 from signalyard_runtimes.mlserver.planes import model_settings, planes
 from signalyard_runtimes.mlserver.readiness import Readiness
 from signalyard_runtimes.mlserver.rest import App, rest_app
@@ -81,6 +82,7 @@ async def _serve(settings: ServeSettings) -> None:
     registry = MultiModelRegistry()
     served, scorers = await _load(registry, settings.models)
     readiness = Readiness()
+    watch_readiness((scorer.card for scorer in scorers), lambda: readiness.open)
     mlserver = mlserver_settings(settings.host)
     data_plane, handlers = planes(mlserver, registry, served)
     http_socket = _listen(settings.host, settings.http_port, "HTTP")

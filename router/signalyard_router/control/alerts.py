@@ -25,6 +25,7 @@ from signalyard_router.rules.alarm import (
     Finding,
     degraded,
     drifted,
+    excessive,
     late,
     low_confidence,
     silence,
@@ -168,6 +169,7 @@ class Alerts:
                         self._look(watched, self._journal.now)
                     if place % _ROUTES_AT_ONCE == 0:
                         await asyncio.sleep(0)
+                self._metrics.looks.inc()
             except Exception:  # noqa: BLE001 -- who watches must not be who stops; it is logged, and tried again
                 _log.exception("event=alerts_failed")
             await asyncio.sleep(EVERY)
@@ -216,11 +218,14 @@ class Alerts:
         route, name = watched.route, watched.route.name
         self._metrics.session(name, is_open=route.sessions is None or route.sessions.open_at(now))
         self._metrics.last(name, watched.activity)
+        if route.alerts.surge is not None:
+            self._metrics.surging(name, excessive(route.alerts.surge, self._surges.above_floor(name, now)))
         seen = watched.activity.totals(now)
         for kind in watched.kinds:
             finding = self._find(kind, watched, seen, now)
             before = watched.alerts.get(kind)
             after = watched.alerts[kind] = self._step(watched, kind, before, finding, now)
+            self._metrics.found(after)
             if after.state is not (before.state if before is not None else AlertState.OK):
                 self._changed(before, after)
 
@@ -280,7 +285,6 @@ class Alerts:
         )
 
     def _changed(self, before: Alert | None, after: Alert) -> None:
-        self._metrics.alert(after.route, after.alert, firing=after.state is AlertState.FIRING)
         fired = before is not None and before.state is AlertState.FIRING
         level = (
             logging.WARNING if after.state is AlertState.FIRING else logging.INFO if fired else logging.DEBUG

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 from signalyard.problems import RouterError
 from signalyard_router.ports import Journal
@@ -39,12 +40,6 @@ class Delivery:
         self._steps = Counter(
             "signalyard_plan_steps_total", "Steps of plans, by where they led", ["route", "state"], registry=registry
         )
-        self._stepped_back = Gauge(
-            "signalyard_plan_stepped_back",
-            "1 while a route's plan has stepped back, else 0",
-            ["route"],
-            registry=registry,
-        )
 
     def observe(self, records: Sequence[DecisionRecord]) -> None:
         """Count decisions that the journal has confirmed."""
@@ -75,6 +70,8 @@ class Delivery:
                 _log.warning('event=plan_step_not_recorded route=%s detail="%s"', route.name, exc)
 
     async def _look_at(self, route: Route, plan: Plan) -> None:
+        for state in get_args(State):
+            self._steps.labels(route.name, state)
         progress = self._journal.plans.get(route.name)
         current = progress is not None and progress.plan == plan.id
         by_hand = self._by_hand(route)
@@ -109,7 +106,6 @@ class Delivery:
         await self._journal.step(route.name, progress, summary)
         self._router.refresh()
         self._steps.labels(route.name, state).inc()
-        self._stepped_back.labels(route.name).set(int(state == "back"))
         level = logging.ERROR if state == "back" else logging.INFO
         _log.log(
             level,

@@ -139,6 +139,12 @@ class Comparisons(Collector):
             "A shadow's rows that wait or are under way; a baseline's observations that wait for their decision",
             labels=_LABELS,
         )
+        most = GaugeMetricFamily(
+            "signalyard_shadow_disagreement_limit", "The share of disagreement that the route allows", labels=_LABELS
+        )
+        least = GaugeMetricFamily(
+            "signalyard_shadow_minimum_pairs", "How many pairs the route asks for before it judges", labels=_LABELS
+        )
         for key, tally in tallies.items():
             labels = (key[0], key[1].value, key[2])
             for live, row in tally.matrix().items():
@@ -151,7 +157,10 @@ class Comparisons(Collector):
             _observe(score, labels, tally.score)
             _observe(confidence, labels, tally.confidence)
             waiting.add_metric(labels, self._waits(key))
-        yield from (pairs, excluded, signals, score, confidence, waiting)
+            thresholds = self._routes[key[0]].shadow.thresholds
+            most.add_metric(labels, thresholds.disagreement)
+            least.add_metric(labels, thresholds.minimum)
+        yield from (pairs, excluded, signals, score, confidence, waiting, most, least)
         yield CounterMetricFamily(
             "signalyard_shadow_errors", "Failures of the comparison itself; each is in the log", value=self.errors
         )

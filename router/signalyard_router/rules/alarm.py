@@ -137,28 +137,26 @@ def late(limit: float, at_least: int, seen: Tally) -> Finding:
     return _ratio(seen.late, limit, at_least, seen, "missed their deadline")
 
 
+def excessive(more: float, surges: list[Surge]) -> list[Surge]:
+    """Those of ``surges`` that gave too many signals for this part of the session, the worst first."""
+    found = [surge for surge in surges if surge.sessions >= LEAST_SESSIONS and surge.count > surge.mean * (1 + more)]
+    return sorted(found, key=lambda surge: surge.mean * (1 + more) - surge.count)
+
+
 def surged(more: float, floor: int, surges: list[Surge]) -> Finding:
     """A contract's signals in this part of the session, against the same part of earlier ones.
 
     ``surges`` are the contracts that have reached the floor; the worst is named.
     """
-    worst: tuple[float, Surge] | None = None
-    above = waiting = 0
-    for surge in surges:
-        if surge.sessions < LEAST_SESSIONS:
-            waiting += 1
-        elif surge.count > surge.mean * (1 + more):
-            above += 1
-            excess = surge.count - surge.mean * (1 + more)
-            if worst is None or excess > worst[0]:
-                worst = excess, surge
-    if worst is None:
+    above = excessive(more, surges)
+    if not above:
+        waiting = sum(surge.sessions < LEAST_SESSIONS for surge in surges)
         if waiting:
             text = f"{waiting} contracts have {floor} signals or more, and too few earlier sessions to compare with"
             return Finding(AlertState.PENDING, text, None, float(floor))
         return Finding(AlertState.OK, "", None, float(floor))
-    surge = worst[1]
-    others = f"; {above - 1} other contracts too" if above > 1 else ""
+    surge = above[0]
+    others = f"; {len(above) - 1} other contracts too" if len(above) > 1 else ""
     text = (
         f"{surge.symbol} gave {surge.count} signals in this part of the session,"
         f" the mean of {surge.sessions} earlier ones is {surge.mean:.1f}{others}"

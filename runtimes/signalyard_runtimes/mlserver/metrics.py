@@ -4,8 +4,11 @@ These live in a module of their own because MLServer reloads the module of the c
 cannot be registered twice.
 """
 
+from collections.abc import Callable, Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
+from signalyard._memory import memory_limit
 from signalyard.profile import ModelCard, ScoredRows
 
 _LABELS = ("model", "version")
@@ -27,6 +30,14 @@ _LOAD_SECONDS = Gauge(
     "signalyard_model_load_seconds", "How long the bundle took to verify and load, in seconds", _LABELS
 )
 _INFO = Gauge("signalyard_model_info", "1 for each loaded bundle", (*_LABELS, "digest"))
+_READY = Gauge("signalyard_model_ready", "1 while the server takes requests for the bundle, else 0", _LABELS)
+Gauge("signalyard_memory_limit_bytes", "What the process may use of memory, 0 without a limit").set(memory_limit())
+
+
+def watch_readiness(cards: Iterable[ModelCard], is_open: Callable[[], bool]) -> None:
+    """Read from now on, when it is asked for, whether these models are ready."""
+    for card in cards:
+        _READY.labels(card.model, card.version).set_function(lambda: float(is_open()))
 
 
 class ModelMetrics:

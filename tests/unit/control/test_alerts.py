@@ -20,9 +20,11 @@ from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
 from signalyard_router.router import Router
+from signalyard_router.rules.alarm import SilenceCause
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.levers import Order
 from signalyard_router.rules.route import compile_route
+from signalyard_router.rules.surge import Surge
 from signalyard_router.rules.units import MINUTE, SECOND
 from signalyard_router.settings import RouterSettings
 from signalyard_router.testing.disk import FaultyDisk
@@ -103,6 +105,18 @@ class Desk:
         assert firing == (found.state == "firing")
         return found
 
+    def causes(self):
+        """Those that the metric says."""
+        return [str(cause) for cause in SilenceCause if self.value("signalyard_silence", cause=cause)]
+
+    def surging(self):
+        return {
+            sample.labels["symbol"]: sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "signalyard_surge_signals"
+        }
+
     def value(self, name, **labels):
         return self.registry.get_sample_value(name, {"route": "rb"} | labels)
 
@@ -167,11 +181,13 @@ def test_no_signal_and_why(tmp_path, silenced, caplog):
         assert says in found.message
         assert found.value == pytest.approx(600, abs=1)
         assert found.since == desk.journal.now
+        assert desk.causes() == [cause]
         desk.disk.room = None
         desk.upstream.fail = {}
         desk.pass_time(30)
         await desk.ask(0.7)
         assert desk.alert("no_signal").state == "ok"
+        assert desk.causes() == []
 
     with caplog.at_level(logging.INFO, "signalyard.router.alerts"):
         run(scenario, tmp_path)
@@ -299,10 +315,13 @@ def test_a_surge_and_a_restart_that_forgets_nothing(tmp_path):
         found = desk.alert("surge")
         assert (found.state, found.value, found.threshold) == ("firing", 13.0, 12.0)
         assert "rb2410.SHFE gave 13 signals" in found.message
+        assert desk.surging() == {NAME: 13}
+        assert desk.value("signalyard_alert_value", alert="surge") == 13
         await desk.ask(0.7, "rb2501.SHFE", count=30)
         assert "rb2501" not in desk.alert("surge").message  # nothing earlier to compare it with
         desk.pass_time(15 * 60)
         assert desk.alert("surge").state == "ok"
+        assert desk.surging() == {}
 
     # 18 to 21 June 2024 are a Tuesday to a Friday; the alert is looked for on Monday the 24th at the same time
     run(earlier, tmp_path, start=FRIDAY - 3 * day * SECOND)
@@ -399,6 +418,26 @@ def test_symbols_beyond_the_cap_are_counted_together():
     assert counts == {"a.X": 2, "b.X": 1, "other": 2}
 
 
+def test_only_the_worst_surges_have_a_series():
+    registry = CollectorRegistry()
+    metrics = AlertMetrics(registry)
+
+    def series():
+        return {
+            sample.labels["symbol"]
+            for metric in registry.collect()
+            for sample in metric.samples
+            if sample.name == "signalyard_surge_signals"
+        }
+
+    metrics.surging("rb", [Surge(f"rb{number:02}.SHFE", 100 - number, 1.0, 5) for number in range(30)])
+    assert series() == {f"rb{number:02}.SHFE" for number in range(10)}
+    metrics.surging("rb", [Surge("rb29.SHFE", 100, 1.0, 5)])
+    assert series() == {"rb29.SHFE"}
+    metrics.surging("rb", [])
+    assert series() == set()
+
+
 def test_alerts_that_are_off(tmp_path):
     off = dict.fromkeys(("noSignal", "minConfidence", "surge", "degraded", "late", "drift"), "off")
 
@@ -427,6 +466,7 @@ def test_a_route_that_changes_keeps_what_still_means_the_same(tmp_path):
         desk.router.take([])
         assert desk.router.status().alerts == []
         assert desk.value("signalyard_alert", alert="no_signal") is None
+        assert desk.causes() == []
         assert desk.value("signalyard_session_open") is None
 
     run(scenario, tmp_path)
@@ -458,6 +498,7 @@ def test_the_task_looks_each_second_and_survives_what_goes_wrong(tmp_path, monke
         assert (found.alert, found.state) == ("no_signal", "firing")
         assert found.since - (before + 600 * SECOND) <= 5 * SECOND
         assert {second for second in slept if second} == {EVERY}
+        assert desk.registry.get_sample_value("signalyard_watch_looks_total") == 6  # those that failed do not count
 
     run(scenario, tmp_path)
 

@@ -15,6 +15,7 @@ from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
 from signalyard_router.control.documents import Documents
 from signalyard_router.control.rounds import Rounds
+from signalyard_router.control.standing import StandingCollector
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.router import Router
@@ -71,6 +72,7 @@ class Desk:
             await self.journal.close()
             raise
         self.router = Router(self.world, RouterSettings(), routes, self.journal, self.upstream, self.registry)
+        self.registry.register(StandingCollector(self.router, self.journal))
         self.router.asked()
         self.board = Board(self.router, self.journal, self.upstream, self.documents)
         self.delivery = Delivery(self.router, self.journal, self.registry)
@@ -453,9 +455,11 @@ def test_a_plan_steps_back_by_itself_and_begins_anew_only_when_somebody_says_so(
         await desk.restart()
         await desk.rounds.look()
         assert desk.records("plan")[-1]["state"] == "back"
+        assert desk.registry.get_sample_value("signalyard_plan_stepped_back", {"route": "rb"}) == 1
         await desk.pull("replan", route="rb")
         await desk.rounds.look()
         assert desk.records("plan")[-1]["state"] == "running"
+        assert desk.registry.get_sample_value("signalyard_plan_stepped_back", {"route": "rb"}) == 0
 
     run(scenario, tmp_path, PLANNED)
 
@@ -525,3 +529,65 @@ def test_a_plan_may_ask_a_shadow_of_the_canarys_version(tmp_path):
         assert "the shadow disagrees on 20.00%" in desk.records("plan")[-1]["why"]
 
     run(scenario, tmp_path, text)
+
+
+def test_what_stands_is_in_the_metrics_also_after_a_restart(tmp_path):
+    def levers(desk):
+        return {
+            (sample.labels["action"], sample.labels["scope"]): sample.value
+            for metric in desk.registry.collect()
+            for sample in metric.samples
+            if sample.name == "signalyard_levers"
+        }
+
+    nothing = {
+        ("halt", "route"): 0,
+        ("halt", "instrument"): 0,
+        ("pause", "route"): 0,
+        ("pause", "instrument"): 0,
+        ("weight", "route"): 0,
+        ("rollback", "route"): 0,
+    }
+
+    async def scenario(desk):
+        assert levers(desk) == nothing
+        everywhere = await desk.pull("halt")
+        await desk.pull("halt", route="rb", symbol=NAME)
+        await desk.pull("pause", route="rb", expires_in=MINUTE)
+        await desk.pull("weight", route="rb", canary=10.0)
+        stands = nothing | {
+            ("halt", "route"): 1,
+            ("halt", "instrument"): 1,
+            ("pause", "route"): 1,
+            ("weight", "route"): 1,
+        }
+        assert levers(desk) == stands
+        await desk.restart()
+        assert levers(desk) == stands
+        desk.world.clock.advance(MINUTE)
+        assert levers(desk)["pause", "route"] == 0
+        await desk.pull("resume", lever=everywhere.id)
+        assert levers(desk)["halt", "route"] == 0
+
+    run(scenario, tmp_path)
+
+
+def test_tracks_are_in_the_metrics_as_they_are_in_force(tmp_path):
+    async def scenario(desk):
+        def value(name, track, version, **more):
+            labels = {"route": "rb", "track": track, "version": version} | more
+            return desk.registry.get_sample_value(name, labels)
+
+        assert value("signalyard_track_weight", "canary", "8") == 0
+        assert value("signalyard_track_weight", "standby", "6") is None
+        assert value("signalyard_track_endpoints_ready", "standby", "6") == 1
+        desk.upstream.unknown.add("6")
+        desk.upstream.drift["8"] = "7"
+        await desk.pull("weight", route="rb", canary=10.0)
+        assert value("signalyard_track_weight", "canary", "8") == 0.1
+        assert value("signalyard_track_weight", "stable", "7") == 0.9
+        assert value("signalyard_track_endpoints_ready", "standby", "6") == 0
+        digest = f"sha256:{'7':0>64}"
+        assert value("signalyard_track_info", "canary", "8", model="rb", serving="7", digest=digest) == 1
+
+    run(scenario, tmp_path)
