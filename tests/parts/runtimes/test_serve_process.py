@@ -277,6 +277,8 @@ def test_metrics_have_the_loaded_version(served: Served) -> None:
         'signalyard_model_request_seconds_bucket{le="0.1",model="rb-trend",version="8"}',
         'signalyard_model_load_seconds{model="rb-trend",version="7"}',
         'signalyard_model_info{digest="sha256:',
+        'signalyard_model_ready{model="rb-trend",version="8"} 1.0',
+        "signalyard_memory_limit_bytes",
     ):
         assert sample in text
 
@@ -295,9 +297,11 @@ def test_sigterm_ends_it_in_order_and_settings_may_come_from_the_environment(mod
 
 
 def test_it_is_not_ready_while_it_warms_up(models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = start("--models", models, "--http-port", port, "--grpc-port", 0, "--metrics-port", 0, "--warmup", 100_000)
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
+        port, metrics = free.getsockname()[1], other.getsockname()[1]
+    process = start(
+        "--models", models, "--http-port", port, "--grpc-port", 0, "--metrics-port", metrics, "--warmup", 100_000
+    )
     try:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -310,6 +314,8 @@ def test_it_is_not_ready_while_it_warms_up(models: Path) -> None:
                 time.sleep(0.05)
         assert (answer.status_code, answer.json()) == (503, {"error": "not_ready: loading and warming up"})
         assert requests.get(f"http://127.0.0.1:{port}/v2/models/rb-trend/ready", timeout=10).status_code == 503
+        text = requests.get(f"http://127.0.0.1:{metrics}/metrics", timeout=10).text
+        assert 'signalyard_model_ready{model="rb-trend",version="8"} 0.0' in text
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=PATIENCE) == 0
     finally:
