@@ -64,6 +64,10 @@ class _Family(Collector, Generic[_Child]):
             child = self._children[texts] = self._new()
         return child
 
+    def remove(self, *values: str) -> None:
+        """Show the child of these labels no longer; whoever holds it may go on counting, and nobody sees it."""
+        self._children.pop(tuple(map(str, values)), None)
+
     @abstractmethod
     def _new(self) -> _Child:
         """A child at zero."""

@@ -4,7 +4,8 @@ Whoever implements one of these owes what its docstring promises; `testing` has 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import ShadowNote
-from signalyard_router.rules.route import Route, Target
+from signalyard_router.rules.route import Endpoint, Route, Target
 
 _T = TypeVar("_T")
 
@@ -159,8 +160,8 @@ class Journal(Protocol):
         """What is latched: (route, None) by its rate, (route, instrument) by its changes of side."""
         ...
 
-    def documents(self) -> list[RouteDocument]:
-        """The newest accepted documents, those of routes that were taken away left out."""
+    def documents(self) -> list[tuple[RouteDocument, str]]:
+        """The newest accepted documents, each with its place, those of routes that were taken away left out."""
         ...
 
     async def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
@@ -243,9 +244,30 @@ class RouteStore(Protocol):
         """Something that differs after the documents have changed. Cheap: it is asked several times a second."""
         ...
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The places whose documents the last load passed over as bad, and why: what was last good there is to stay in force.
+        Always empty where a store takes its documents as a whole."""
+        ...
+
     async def load(self) -> list[tuple[RouteDocument, str]]:
-        """All documents, checked as a whole, each with the place that it came from. Raises CallerError: invalid_document with a pointer to the
-        field, invalid_setting where there is no document at all."""
+        """All good documents, each with the place that it came from.
+
+        Raises CallerError where the store takes them as a whole: invalid_document with a pointer to the field, invalid_setting where
+        there is no document at all; RouterError (routes_unavailable) where it cannot be asked and never was.
+        """
+        ...
+
+
+class Discovery(Protocol):
+    """Which addresses stand behind the endpoints that documents name."""
+
+    def addresses(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
+        """Where to ask now; the endpoint itself where nothing else is known of it. Cheap."""
+        ...
+
+    def subscribe(self, observer: Callable[[Collection[Endpoint]], None]) -> None:
+        """Tell ``observer`` of endpoints whose addresses have changed. It must be quick, and must not raise."""
         ...
 
 
@@ -265,9 +287,9 @@ class Network(Protocol):
     """Connections in the form of asyncio's protocols and transports."""
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """Open a stream. Raises OSError. The caller bounds it in time by cancelling."""
+        """Open a stream, encrypted where there is a context for it. Raises OSError. The caller bounds it in time by cancelling."""
         ...
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> "Listener":

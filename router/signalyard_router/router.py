@@ -483,7 +483,7 @@ class Router:
             reasons.append("the router is shutting down")
         if not self._asked:
             reasons.append("the model servers have not been asked yet")
-        if not self._table.routes:
+        if not self._table.routes and self._settings.needs_routes:
             reasons.append("there are no routes")
         if not self._journal.available:
             reasons.append("the journal cannot record decisions")

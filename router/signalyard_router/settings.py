@@ -19,5 +19,8 @@ class RouterSettings:
     wait_settle: int = 20 * MILLISECOND
     """The time constant of the mean wait, nanoseconds."""
 
+    needs_routes: bool = True
+    """Whether a router without a single route is unready. In a cluster, routes come and go by themselves, and none is a good beginning."""
+
     rejection_deadline: int = 100 * MILLISECOND
     """Nanoseconds within which a row that reached no route is answered; it has no route to take a deadline from."""

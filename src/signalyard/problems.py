@@ -84,6 +84,7 @@ class Problem(StrEnum):
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     JOURNAL_CORRUPT = "journal_corrupt"
     JOURNAL_LOCKED = "journal_locked"
+    ROUTES_UNAVAILABLE = "routes_unavailable"
     ROUTER_UNREACHABLE = "router_unreachable"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     INTERNAL = "internal"
@@ -161,6 +162,7 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.JOURNAL_UNAVAILABLE: _router("The journal cannot record decisions"),
     Problem.JOURNAL_CORRUPT: _router("The journal's chain is broken", retryable=False),
     Problem.JOURNAL_LOCKED: _router("Another process writes this journal", retryable=False),
+    Problem.ROUTES_UNAVAILABLE: _router("The route documents cannot be read where they are kept"),
     Problem.ROUTER_UNREACHABLE: _router("The router cannot be reached"),
     Problem.DEADLINE_EXCEEDED: _router("No answer came within the deadline"),
     Problem.INTERNAL: _router("The router failed in a way that it should not"),

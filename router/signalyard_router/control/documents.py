@@ -4,8 +4,9 @@ import logging
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from signalyard.problems import CATALOGUE, CallerError, SignalyardError
+from signalyard.problems import CATALOGUE, CallerError, Problem, RouterError, SignalyardError
 from signalyard_router.ports import Journal, RouteStore
+from signalyard_router.rules.documents import RouteDocument
 from signalyard_router.rules.route import Route
 
 _log = logging.getLogger("signalyard.router.documents")
@@ -14,14 +15,17 @@ _log = logging.getLogger("signalyard.router.documents")
 class Documents:
     """Takes documents from a store into force.
 
-    ``problem`` says why the store's are not in force, "" while they are; ``retryable`` whether the same ones may be good later.
+    ``problem`` says why the store's are not in force, all of them, "" while they are; ``retryable`` whether the same ones may be good
+    later. ``known`` is False as long as neither the store nor the journal has said which routes there are.
     """
 
     def __init__(self, store: RouteStore, journal: Journal, registry: CollectorRegistry) -> None:
         self._store = store
         self._journal = journal
+        self._in_force: list[tuple[RouteDocument, str]] = []
         self.problem = ""
         self.retryable = False
+        self.known = False
         loads = Counter(
             "signalyard_documents_loads_total", "Loads of the route documents, by result", ["result"], registry=registry
         )
@@ -34,32 +38,49 @@ class Documents:
         )
 
     async def first(self) -> list[Route]:
-        """The routes to begin with: the store's, or where these are bad the last good ones that the journal holds.
+        """The routes to begin with: the store's, or where these are bad or away the last good ones that the journal holds; or none,
+        where they are away and the journal is new.
 
-        Raises CallerError (invalid_document, invalid_setting) where the journal holds none either.
+        Raises CallerError (invalid_document, invalid_setting) where the store's are bad and the journal holds none.
         """
+        self._in_force = self._journal.documents()
         try:
-            routes = await self._journal.accept(await self._store.load())
-        except CallerError as exc:
-            last_good = self._journal.documents()
-            if not last_good:
+            routes = await self._take()
+        except (CallerError, RouterError) as exc:
+            away = exc.problem is Problem.ROUTES_UNAVAILABLE
+            if not away and (isinstance(exc, RouterError) or not self._in_force):
                 raise
             self._refuse(exc)
-            return await self._journal.accept([(document, "the journal") for document in last_good])
+            self.known = bool(self._in_force)
+            return await self._journal.accept(self._in_force)
         self._accept()
         return routes
 
     async def again(self) -> list[Route] | None:
         """The routes of the store, or None where they are bad or cannot be recorded: then the last good ones stay."""
         try:
-            routes = await self._journal.accept(await self._store.load())
+            routes = await self._take()
         except SignalyardError as exc:
             self._refuse(exc)
             return None
         self._accept()
         return routes
 
+    async def _take(self) -> list[Route]:
+        """The store's documents, and what was last good where it has only a bad one, taken into force."""
+        documents = await self._store.load()
+        refused = self._store.refused
+        documents += [(document, place) for document, place in self._in_force if place in refused]
+        routes = await self._journal.accept(documents)
+        self._in_force = documents
+        return routes
+
     def _accept(self) -> None:
+        self.known = True
+        refused = self._store.refused
+        if refused:
+            self._say("; ".join(refused.values()), retryable=False)
+            return
         if self.problem:
             _log.info("event=documents_good")
         self.problem = ""
@@ -67,8 +88,10 @@ class Documents:
         self._current.set(1)
 
     def _refuse(self, exc: SignalyardError) -> None:
-        self.problem = str(exc)
-        self.retryable = CATALOGUE[exc.problem].retryable
+        self._say(str(exc), retryable=CATALOGUE[exc.problem].retryable)
+
+    def _say(self, problem: str, *, retryable: bool) -> None:
+        self.problem, self.retryable = problem, retryable
         self._refused.inc()
         self._current.set(0)
-        _log.error('event=documents_refused kept=last_good detail="%s"', exc)
+        _log.error('event=documents_refused kept=last_good detail="%s"', problem)

@@ -52,6 +52,7 @@ class Rounds:
                 self._seen = version
             if routes is not None:
                 self._router.take(routes)
+                self._router.asked()
                 self._upstream.retarget(self._router.table.targets())
                 _log.info("event=documents_taken routes=%d", len(routes))
         self._router.refresh_if_lapsed()

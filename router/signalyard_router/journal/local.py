@@ -213,9 +213,9 @@ class LocalJournal:
     def latches(self) -> list[tuple[str, str | None]]:
         return self._gate.latches()
 
-    def documents(self) -> list[RouteDocument]:
+    def documents(self) -> list[tuple[RouteDocument, str]]:
         return [
-            parse_document(record.document, f"the journal's record {record.seq}")
+            (parse_document(record.document, f"the journal's record {record.seq}"), record.place)
             for record in self._gate.routes.values()
             if record.document is not None
         ]

@@ -20,6 +20,9 @@ from signalyard_router.rules.units import DURATION_PATTERN, Duration, DurationOr
 API_VERSION = "signalyard.io/v1alpha1"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$", description="a DNS label")]
+NamespaceName = Annotated[
+    str, msgspec.Meta(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$", description="a namespace's name")
+]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 HedgeText = Annotated[str, msgspec.Meta(pattern=rf"^p95$|{DURATION_PATTERN}", description="p95, or such as 10ms")]
 Unit = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -255,10 +258,13 @@ class RouteSpec(_Part, frozen=True):
     shadow: ShadowPart = ShadowPart()
 
 
-class Metadata(_Part, frozen=True):
-    """What a document is called."""
+class Metadata(_Part, frozen=True, omit_defaults=True):
+    """What a document is called, and the namespace that a custom resource lives in. What else Kubernetes keeps of an object (labels,
+    annotations) says nothing to a router.
+    """
 
     name: Name
+    namespace: NamespaceName = ""
 
 
 class RouteDocument(_Part, frozen=True):
@@ -270,6 +276,7 @@ class RouteDocument(_Part, frozen=True):
     spec: RouteSpec
 
 
+_LABELS = ("labels", "annotations")
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -279,8 +286,17 @@ def canonical(document: RouteDocument) -> bytes:
 
 
 def revision(document: RouteDocument) -> str:
-    """The name of what the document says: 16 hexadecimal digits of the canonical form's sha256."""
-    return hashlib.sha256(canonical(document)).hexdigest()[:16]
+    """The name of what the document says, the same for a file and a custom resource of any namespace: 16 hexadecimal digits of the
+    canonical form's sha256.
+    """
+    return hashlib.sha256(canonical(in_namespace(document, ""))).hexdigest()[:16]
+
+
+def in_namespace(document: RouteDocument, namespace: str) -> RouteDocument:
+    """The document as one of this namespace; "" for one that lives in none, as in a folder."""
+    if document.metadata.namespace == namespace:
+        return document
+    return msgspec.structs.replace(document, metadata=Metadata(name=document.metadata.name, namespace=namespace))
 
 
 def parse_document(data: Any, place: str) -> RouteDocument:
@@ -289,7 +305,7 @@ def parse_document(data: Any, place: str) -> RouteDocument:
     ``place`` names where it came from. Raises CallerError (invalid_document) that names the field.
     """
     try:
-        document = msgspec.convert(_off_in_words(data), RouteDocument, strict=True)
+        document = msgspec.convert(_off_in_words(_bare(data)), RouteDocument, strict=True)
     except msgspec.ValidationError as exc:
         text, pointer = explain_validation(exc)
         raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc
@@ -318,6 +334,14 @@ def _leaves(tree: Any, pointer: str) -> Iterator[tuple[Any, str]]:
         yield tree, pointer
 
 
+def _bare(data: Any) -> Any:
+    """Without the labels and annotations that a document carries for Kubernetes' sake."""
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    if not isinstance(metadata, dict) or metadata.keys().isdisjoint(_LABELS):
+        return data
+    return {**data, "metadata": {name: value for name, value in metadata.items() if name not in _LABELS}}
+
+
 def _off_in_words(data: Any) -> Any:
     """YAML reads an unquoted ``off`` as false; where a field may be ``off``, that is what it says, and so with ``on``."""
     spec = data.get("spec") if isinstance(data, dict) else None
@@ -339,6 +363,7 @@ _KNOWN_PATTERNS = {
     r"[0-9]{1,9}": "write a duration such as 100ms, 2.5s or 10m",
     r"/(s|min|h)": "write a rate such as 60/min, 10/s or 500/h",
     r"%$": "write a share such as 5% or 0.5%",
+    r"^([a-z0-9]([": "write a namespace's name: lower-case letters, digits and '-', at most 63",
     r"[a-z0-9]([": "write lower-case letters, digits, '-' and '.', at most 63",
 }
 

@@ -220,6 +220,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
     def refuse(text: str, pointer: str) -> SignalyardError:
         return error(Problem.INVALID_DOCUMENT, f"{where}{text}", pointer)
 
+    namespace = document.metadata.namespace
     hedge = _hedge(spec.hedge, refuse)
     for pattern in spec.instruments:
         matcher(pattern)  # compiled now, not when the first snapshot comes
@@ -230,7 +231,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
     for index, part in enumerate(spec.tracks):
         pointer = f"/spec/tracks/{index}"
         # A shadow is not worth a second call.
-        target = _target(spec.model, part, None if part.name is Track.SHADOW else hedge, pointer, refuse)
+        target = _target(spec.model, part, None if part.name is Track.SHADOW else hedge, namespace, pointer, refuse)
         if part.name is Track.SHADOW:
             if part.version in shadows:
                 raise refuse(f"version {part.version!r} is a shadow already", f"{pointer}/version")
@@ -282,7 +283,7 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
             raise refuse(text, f"/spec/tracks/{index}")
 
     mapping = _mapping(spec.mapping, refuse)
-    ladder = _ladder(spec.ladder, standbys, hedge, refuse)
+    ladder = _ladder(spec.ladder, standbys, hedge, namespace, refuse)
 
     return Route(
         name=document.metadata.name,
@@ -356,15 +357,22 @@ def _limit(text: str | None, most: int, name: str, refuse: Refuse) -> Rate | Non
     return limit
 
 
-def _target(model: str, part: TrackPart | ModelPart, hedge: Hedge | None, pointer: str, refuse: Refuse) -> Target:
+def _target(
+    model: str, part: TrackPart | ModelPart, hedge: Hedge | None, namespace: str, pointer: str, refuse: Refuse
+) -> Target:
     if (part.endpoint is None) == (part.endpoints is None):
         raise refuse("give exactly one of endpoint and endpoints", pointer)
     given = (part.endpoint,) if part.endpoint is not None else part.endpoints or ()
-    endpoints = tuple(Endpoint(endpoint.service, endpoint.port) for endpoint in given)
+    endpoints = tuple(Endpoint(_host(endpoint.service, namespace), endpoint.port) for endpoint in given)
     for index, endpoint in enumerate(endpoints):
         if endpoint in endpoints[:index]:
             raise refuse(f"{endpoint} is given twice", f"{pointer}/endpoints/{index}")
     return Target(model, part.version, endpoints, hedge)
+
+
+def _host(service: str, namespace: str) -> str:
+    """A Service of the document's namespace by its name in the cluster's DNS; what is no Service's name is a host already."""
+    return f"{service}.{namespace}.svc" if namespace and not set(service) & {".", ":"} else service
 
 
 def _hedge(part: HedgePart | None, refuse: Refuse) -> Hedge | None:
@@ -433,7 +441,11 @@ def _mapping(part: MappingPart, refuse: Refuse) -> Mapping:
 
 
 def _ladder(
-    parts: tuple[Rung, ...] | None, standbys: dict[str, TrackRung], hedge: Hedge | None, refuse: Refuse
+    parts: tuple[Rung, ...] | None,
+    standbys: dict[str, TrackRung],
+    hedge: Hedge | None,
+    namespace: str,
+    refuse: Refuse,
 ) -> tuple[LadderRung, ...]:
     """The rungs, ``skip`` being the end. The shipped default is each standby, then skip."""
     if parts is None:
@@ -456,7 +468,7 @@ def _ladder(
                 )
             rungs.append(standbys[part.standby])
         elif part.model is not None:
-            rungs.append(ModelRung(_target(part.model.name, part.model, hedge, f"{pointer}/model", refuse)))
+            rungs.append(ModelRung(_target(part.model.name, part.model, hedge, namespace, f"{pointer}/model", refuse)))
         elif part.flat is not None:
             if nanoseconds(part.flat.after) <= 0:
                 raise refuse("state how long the outage must have lasted, more than zero", f"{pointer}/flat/after")

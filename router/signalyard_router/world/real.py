@@ -45,9 +45,9 @@ class RealNetwork:
         self._tls = tls
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        transport, protocol = await asyncio.get_running_loop().create_connection(factory, host, port)
+        transport, protocol = await asyncio.get_running_loop().create_connection(factory, host, port, ssl=tls)
         return transport, protocol
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Listener:

@@ -73,6 +73,10 @@ class Documents:
     def version(self) -> int:
         return self._stage.stage
 
+    @property
+    def refused(self) -> dict[str, str]:
+        return {}
+
     async def load(self) -> list[tuple[RouteDocument, str]]:
         return self._stage.documents[self._stage.stage]
 

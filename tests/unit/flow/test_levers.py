@@ -369,7 +369,7 @@ def test_a_route_comes_and_goes(tmp_path):
         (desk.routes / "cu.yaml").unlink()
         await desk.rounds.look()
         assert (await desk.ask(0.7, "cu1.SHFE")).problem.code is Problem.NO_ROUTE
-        assert [d.metadata.name for d in desk.journal.documents()] == ["rb"]
+        assert [d.metadata.name for d, _ in desk.journal.documents()] == ["rb"]
 
     run(scenario, tmp_path)
 

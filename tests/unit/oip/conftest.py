@@ -110,7 +110,7 @@ class MemoryNetwork:
         self.listening: dict[int, Callable[[], asyncio.Protocol]] = {}
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: Any = None
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         self.connects += 1
         await asyncio.sleep(self.connect_seconds)

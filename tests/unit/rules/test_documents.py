@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from signalyard.problems import CallerError, Problem
 from signalyard.words import Track
 from signalyard_router.adapters.files.store import FileRouteStore
-from signalyard_router.rules.documents import canonical, parse_document, revision
+from signalyard_router.rules.documents import canonical, in_namespace, parse_document, revision
 from signalyard_router.rules.route import FlatRung, ModelRung, TrackRung, compile_route
 from signalyard_router.rules.units import nanoseconds, rate
 
@@ -328,3 +328,36 @@ def test_a_file_name_that_is_no_text_is_a_place_all_the_same(tmp_path):
         file.write(yaml.safe_dump(document()))
     ((_, place),) = asyncio.run(FileRouteStore(tmp_path).load())
     assert place == "\\udcffa\\n.yaml"
+
+
+def test_a_namespace_says_where_services_are_and_is_no_part_of_the_revision():
+    document = parse_document(yaml.safe_load(TEXT), "rb.yaml")
+    resource = in_namespace(document, "trading")
+    assert revision(resource) == revision(document)
+    assert compile_route(document).tracks[Track.STABLE].target.endpoints[0].host == "rb-trend-stable"
+    assert compile_route(resource).tracks[Track.STABLE].target.endpoints[0].host == "rb-trend-stable.trading.svc"
+    assert parse_document(msgspec.json.decode(canonical(resource)), "the journal") == resource
+
+
+@pytest.mark.parametrize("host", ["models.example.org", "10.0.0.7", "fd00::7"])
+def test_a_host_is_a_host_in_a_namespace_too(host):
+    data = yaml.safe_load(TEXT)
+    data["spec"]["tracks"][0]["endpoint"]["service"] = host
+    route = compile_route(in_namespace(parse_document(data, "rb.yaml"), "trading"))
+    assert route.tracks[Track.STABLE].target.endpoints[0].host == host
+
+
+def test_a_file_may_be_one_that_is_meant_for_a_cluster(tmp_path):
+    data = yaml.safe_load(TEXT)
+    data["metadata"] |= {"namespace": "trading", "labels": {"team": "a"}, "annotations": {"note": "b"}}
+    (tmp_path / "rb.yaml").write_text(yaml.safe_dump(data))
+    ((document, _),) = asyncio.run(FileRouteStore(tmp_path).load())
+    assert document == parse_document(yaml.safe_load(TEXT), "rb.yaml")
+
+
+def test_a_namespace_is_written_as_one():
+    data = yaml.safe_load(TEXT)
+    data["metadata"]["namespace"] = "Trading Desk"
+    with pytest.raises(CallerError, match="a namespace's name") as raised:
+        parse_document(data, "rb.yaml")
+    assert raised.value.pointer == "/metadata/namespace"

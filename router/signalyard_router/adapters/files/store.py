@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from signalyard.problems import Problem, error
-from signalyard_router.rules.documents import RouteDocument, parse_document
+from signalyard_router.rules.documents import RouteDocument, in_namespace, parse_document
 from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.table import refuse_repeated_names
 
@@ -31,6 +31,7 @@ class FileRouteStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.refused: dict[str, str] = {}  # a folder is taken as a whole, or not at all
         self._folder = folder
         self._read: dict[str, tuple[_Signature, _Documents]] = {}
 
@@ -79,7 +80,10 @@ class FileRouteStore:
         known = self._read.get(path.name)
         if known is not None and known[0] == signature:
             return known[1]
-        documents = [(parse_document(data, place), place) for data, place in _parts(path) if data is not None]
+        # A file that is meant for a cluster, too, may name a namespace; here there is none.
+        documents = [
+            (in_namespace(parse_document(data, place), ""), place) for data, place in _parts(path) if data is not None
+        ]
         for document, place in documents:
             compile_route(document, place=place)
         self._read[path.name] = (signature, documents)

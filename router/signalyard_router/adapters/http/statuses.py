@@ -54,6 +54,7 @@ STATUSES: dict[Problem, int] = {
     Problem.JOURNAL_UNAVAILABLE: 503,
     Problem.JOURNAL_CORRUPT: 500,
     Problem.JOURNAL_LOCKED: 500,
+    Problem.ROUTES_UNAVAILABLE: 503,
     Problem.ROUTER_UNREACHABLE: 503,
     Problem.DEADLINE_EXCEEDED: 504,
     Problem.INTERNAL: 500,

@@ -75,6 +75,11 @@ class Group:
                 "true" if after.version != self.target.version else "false",
             )
 
+    def change(self, peers: Sequence[Peer]) -> None:
+        """These are its peers from now on. Calls to others end as they end."""
+        self.peers = tuple(peers)
+        self.review()
+
     def columns(self, card: ModelCard) -> tuple[str, ...]:
         """The card's features, worked out once as long as it stays in force."""
         if self._columns is None or self._columns[0] is not card:
@@ -169,6 +174,8 @@ class Group:
         return peer.identity is wanted or peer.identity == wanted
 
     def _nobody(self, request: Request) -> CallFailed:
+        if not self.peers:
+            return CallFailed(Problem.MODEL_UNREACHABLE, "no endpoint is there to be asked")
         now = self._now()
         serving = [peer for peer in self.peers if self._serves(peer, request.card)]
         if not serving:

@@ -133,6 +133,25 @@ class OipMetrics:
             watch(state)
         return PeerMetrics(self, labels)
 
+    def forget(self, model: str, version: str, endpoint: str) -> None:
+        """Show a version at an endpoint no longer: addresses come and go with pods."""
+        labels = (model, version, endpoint)
+        for family in (self.digest_changes, self.retries, self.opened, self.seconds):
+            family.remove(*labels)
+        for result in RESULTS:
+            self.calls.remove(*labels, result)
+            self.probes.remove(*labels, result)
+        for result in ("won", "lost"):
+            self.hedges.remove(*labels, result)
+        for state in BreakerState:
+            self._breaker.remove(*labels, state)
+
+    def forget_pool(self, endpoint: str) -> None:
+        """Show an endpoint's gauges no longer."""
+        for state in ("idle", "busy"):
+            self._connections.remove(endpoint, state)
+        self._in_flight.remove(endpoint)
+
     def watch_pool(self, endpoint: str, pool: Occupied) -> None:
         """Read the endpoint's gauges off its pool, when they are asked for."""
         self._connections.labels(endpoint, "idle").set_function(lambda: pool.idle)

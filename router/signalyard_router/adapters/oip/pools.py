@@ -17,6 +17,7 @@ class Pools:
         self._settings = settings
         self._metrics = metrics
         self._pools: dict[Endpoint, Pool] = {}
+        self._leaving: list[Pool] = []
 
     def of(self, endpoint: Endpoint) -> Pool:
         """The endpoint's pool."""
@@ -35,7 +36,14 @@ class Pools:
             else:
                 pool.retire()
 
+    def forget(self, endpoint: Endpoint) -> None:
+        """Give an endpoint's pool up: what is under way there ends as it ends."""
+        pool = self._pools.pop(endpoint)
+        pool.retire()
+        self._metrics.forget_pool(str(endpoint))
+        self._leaving = [left for left in (*self._leaving, pool) if left.busy]
+
     def close(self) -> None:
         """Close all of them."""
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._leaving):
             pool.close()

@@ -1,7 +1,7 @@
 """The model servers, as the router's flow sees them."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -14,8 +14,18 @@ from signalyard_router.adapters.oip.peer import Peer, PeerKey, Request
 from signalyard_router.adapters.oip.pools import Pools
 from signalyard_router.adapters.oip.prober import Prober
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import EndpointStatus, Scored, Tracer, World
-from signalyard_router.rules.route import Target
+from signalyard_router.ports import Discovery, EndpointStatus, Scored, Tracer, World
+from signalyard_router.rules.route import Endpoint, Target
+
+
+class AsNamed:
+    """Implements `ports.Discovery` where endpoints are the addresses that documents give, for good."""
+
+    def addresses(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
+        return (endpoint,)
+
+    def subscribe(self, observer: Callable[[Collection[Endpoint]], None]) -> None:
+        """Nothing ever changes."""
 
 
 class OipUpstream:
@@ -30,8 +40,16 @@ class OipUpstream:
     """
 
     def __init__(
-        self, world: World, settings: OipSettings, registry: CollectorRegistry, tracer: Tracer | None = None
+        self,
+        world: World,
+        settings: OipSettings,
+        registry: CollectorRegistry,
+        tracer: Tracer | None = None,
+        discovery: Discovery | None = None,
     ) -> None:
+        self._discovery = discovery or AsNamed()
+        self._discovery.subscribe(self._moved)
+        self._targets: list[Target] = []
         self._clock = world.clock
         self._settings = settings
         self._tracer = tracer
@@ -91,14 +109,15 @@ class OipUpstream:
         self._pools.close()
 
     def _prepare(self, targets: Iterable[Target]) -> list[Peer]:
-        peers = list(dict.fromkeys(peer for target in targets for peer in self._group(target).peers))
+        self._targets = list(targets)
+        peers = list(dict.fromkeys(peer for target in self._targets for peer in self._group(target).peers))
         self._pools.keep(peer.key.endpoint for peer in peers)
         return peers
 
     def _group(self, target: Target) -> Group:
         group = self._groups.get(target)
         if group is None:
-            peers = [self._peer(PeerKey(target.model, target.version, endpoint)) for endpoint in target.endpoints]
+            peers = self._found(target)
             # What they serve under an older table goes on: one more endpoint in a document changes no model.
             older = (group for peer in peers for group in reversed(self._members.get(peer, [])))
             in_use = next((group.in_use for group in older if group.in_use is not None), None)
@@ -106,6 +125,36 @@ class OipUpstream:
             for peer in peers:
                 self._members.setdefault(peer, []).append(group)
         return group
+
+    def _found(self, target: Target) -> list[Peer]:
+        """The target's peers, by the addresses that its endpoints have now."""
+        addresses = (address for endpoint in target.endpoints for address in self._discovery.addresses(endpoint))
+        return [self._peer(PeerKey(target.model, target.version, address)) for address in dict.fromkeys(addresses)]
+
+    def _moved(self, endpoints: Collection[Endpoint]) -> None:
+        """Other addresses stand behind these endpoints from now on: those that are gone are asked no more."""
+        gone: dict[Peer, None] = {}
+        for target, group in self._groups.items():
+            if not any(endpoint in endpoints for endpoint in target.endpoints):
+                continue
+            before, now = group.peers, self._found(target)
+            for peer in before:
+                self._members[peer].remove(group)
+                gone[peer] = None
+            for peer in now:
+                self._members.setdefault(peer, []).append(group)
+            group.change(now)
+        self._prober.retarget(self._prepare(self._targets))
+        for peer in gone:
+            if not self._members[peer]:
+                self._forget(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        key = peer.key
+        del self._members[peer], self._peers[key]
+        self._metrics.forget(key.model, key.version, peer.name)
+        if not any(other.endpoint == key.endpoint for other in self._peers):
+            self._pools.forget(key.endpoint)
 
     def _peer(self, key: PeerKey) -> Peer:
         peer = self._peers.get(key)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Literal, Protocol, TypeVar
@@ -337,8 +338,9 @@ class NodeNetwork:
         self._node = node
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        assert tls is None, "the simulated network does not encrypt"
         network = self._network
         weather = network.weathers.get(host, network.weather)
         await asyncio.sleep(network.latency(weather))
