@@ -1,0 +1,45 @@
+{{/* A version as a part of a name: dots, underscores and capitals are not allowed there. */}}
+{{- define "signalyard-model.dns" -}}
+{{- . | toString | lower | replace "." "-" | replace "_" "-" -}}
+{{- end -}}
+
+{{/* Labels of every object. Given (dict "root" $ "component" "stable"); component may be left out. */}}
+{{- define "signalyard-model.labels" -}}
+{{ include "signalyard-model.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: signalyard
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+signalyard.io/model: {{ .root.Values.model }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What selectors go by: name, instance, component. A Deployment's cannot be changed later, so nothing else belongs here. */}}
+{{- define "signalyard-model.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalyard-model.serviceAccount" -}}
+{{- if .Values.serviceAccount.name -}}
+{{- .Values.serviceAccount.name -}}
+{{- else if .Values.serviceAccount.create -}}
+{{- .Values.model -}}
+{{- else -}}
+default
+{{- end -}}
+{{- end -}}
+
+{{/* The reference of an image. Given (dict "root" $ "image" {...}). */}}
+{{- define "signalyard-model.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
