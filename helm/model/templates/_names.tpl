@@ -34,12 +34,3 @@ app.kubernetes.io/component: {{ . }}
 default
 {{- end -}}
 {{- end -}}
-
-{{/* The reference of an image. Given (dict "root" $ "image" {...}). */}}
-{{- define "signalyard-model.image" -}}
-{{- if .image.digest -}}
-{{- printf "%s@%s" .image.repository .image.digest -}}
-{{- else -}}
-{{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
-{{- end -}}
-{{- end -}}

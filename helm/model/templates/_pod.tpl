@@ -22,28 +22,6 @@ signalyard.io/track: {{ .track.track }}
 {{- end }}
 {{- end -}}
 
-{{/* The security context of every container: what the `restricted` level asks, and a root file system that nobody writes. */}}
-{{- define "signalyard-model.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-capabilities:
-  drop: [ALL]
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "signalyard-model.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
 {{/* Probes of the model, not of the server: that one is ready with no model at all. Given (dict "root" $ "track" track). */}}
 {{- define "signalyard-model.probes" -}}
 {{- $ready := printf "/v2/models/%s/versions/%s/ready" .root.Values.model .track.version -}}
@@ -73,7 +51,7 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ .track.terminationGracePeriodSeconds }}
 securityContext:
-  {{- include "signalyard-model.podSecurity" . | nindent 2 }}
+  {{- include "signalyard.podSecurity" . | nindent 2 }}
 {{- with .track.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}

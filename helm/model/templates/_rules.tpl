@@ -1,9 +1,9 @@
 {{/*
 The rule groups of files/rules/*.yaml, changed as values.rules says. The files are what Prometheus reads, so that its own tool
 tests what ships; here words such as MODEL become this release's, and single rules are changed by name.
-Given (dict "root" $ "words" {WORD: what stands for it}).
+This file is the same in both charts. Given (dict "root" $ "words" {WORD: what stands for it}).
 */}}
-{{- define "signalyard-model.rules" -}}
+{{- define "signalyard.rules" -}}
 {{- $root := .root -}}
 {{- $words := .words -}}
 {{- $known := dict -}}

@@ -1,0 +1,55 @@
+{{- define "signalyard-router.name" -}}
+{{- .Values.nameOverride | default .Release.Name -}}
+{{- end -}}
+
+{{/* What selectors go by. */}}
+{{- define "signalyard-router.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: router
+{{- end -}}
+
+{{/* Labels of every object. */}}
+{{- define "signalyard-router.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: signalyard
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalyard-router.serviceAccount" -}}
+{{- if .Values.serviceAccount.name -}}
+{{- .Values.serviceAccount.name -}}
+{{- else if .Values.serviceAccount.create -}}
+{{- include "signalyard-router.name" . -}}
+{{- else -}}
+default
+{{- end -}}
+{{- end -}}
+
+{{/* What no schema can say. Each message names the field and what would be right. */}}
+{{- define "signalyard-router.check" -}}
+{{- if and (eq .Values.routes.from "configMap") (not .Values.routes.documents) -}}
+{{- fail "routes.documents: is empty, and routes.from is configMap: give the spec of a SignalRoute by its name, or take routes.from: kubernetes" -}}
+{{- end -}}
+{{- if and (eq .Values.routes.from "kubernetes") .Values.routes.documents -}}
+{{- fail "routes.documents: is read only with routes.from: configMap; with kubernetes routes are SignalRoutes" -}}
+{{- end -}}
+{{- if and (eq .Values.routes.from "configMap") .Values.routes.namespaces -}}
+{{- fail "routes.namespaces: is read only with routes.from: kubernetes" -}}
+{{- end -}}
+{{- if and .Values.admin.expose (not .Values.admin.tokensSecret) -}}
+{{- fail "admin.tokensSecret: is required where admin.expose is true: whoever pulls a lever must be somebody" -}}
+{{- end -}}
+{{- if and .Values.admin.expose (not .Values.admin.tlsSecret) -}}
+{{- fail "admin.tlsSecret: is required where admin.expose is true: tokens must not travel in the clear" -}}
+{{- end -}}
+{{- if and (not .Values.admin.expose) (or .Values.admin.tokensSecret .Values.admin.tlsSecret) -}}
+{{- fail "admin.expose: is false, so admin.tokensSecret and admin.tlsSecret have no use; set it to true or empty them" -}}
+{{- end -}}
+{{- end -}}
