@@ -14,11 +14,14 @@ LOCKED := router runtimes dev
 
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
 EXTRAS_router := --extra router --extra archive
-EXTRAS_runtimes := --extra serve --extra lightgbm --extra sklearn
-EXTRAS_dev := --extra router --extra archive --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
+EXTRAS_runtimes := --extra bundles --extra serve --extra lightgbm --extra sklearn
+EXTRAS_dev := --extra router --extra archive --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
 
 # What the benchmark compares with; they know nothing of us.
 PEERS := peer peer-httptools
+
+# An S3 server for the tests: it does not install beside the rest.
+STANDINS := s3
 
 .PHONY: help
 help: ## list the targets
@@ -40,7 +43,7 @@ $(VENV)/%/.ready: locks/%.txt pyproject.toml | $(UV)
 	@$(UV_ENV) $(UV) pip install -q --python $(VENV)/$*/bin/python --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-$(PEERS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: locks/%.txt | $(UV)
+$(PEERS:%=$(VENV)/%/.ready) $(STANDINS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: locks/%.txt | $(UV)
 	@echo "setup: $*"
 	@$(UV_ENV) $(UV) venv -q --clear --python $(PYTHON) $(VENV)/$*
 	@$(UV_ENV) $(UV) pip sync -q --python $(VENV)/$*/bin/python --require-hashes locks/$*.txt

@@ -9,6 +9,8 @@ import click
 import msgspec
 
 from signalyard.problems import SignalyardError
+from signalyard_runtimes import transfer_cli
+from signalyard_runtimes.termination import reporting
 
 _SINGLE_THREADED = (
     "OMP_NUM_THREADS",
@@ -31,11 +33,15 @@ def _single_thread() -> None:
 
 @click.group()
 def bundle() -> None:
-    """Pack, verify and inspect model bundles.
+    """Pack, verify, inspect, push and pull model bundles.
 
     A bundle is one folder that never changes: the model, its features, its calibration, the versions that it was made with, and
     golden rows with the scores they must give. docs/bundles.md describes it field by field.
     """
+
+
+for _command in (transfer_cli.push, transfer_cli.pull, transfer_cli.fetch):
+    bundle.add_command(_command)
 
 
 @bundle.command()
@@ -172,7 +178,21 @@ _PORT = click.IntRange(0, 65535)
 @_option("--grpc-port", default=8081, type=_PORT, help="gRPC; 0 for any free port.")
 @_option("--metrics-port", default=8082, type=_PORT, help="Prometheus metrics, /metrics; 0 for any free port.")
 @_option("--warmup", default=200, type=click.IntRange(0), help="Requests to each model before it is ready.")
-def serve(models: Path, host: str, http_port: int, grpc_port: int, metrics_port: int, warmup: int) -> None:
+@_option(
+    "--require",
+    multiple=True,
+    metavar="sha256:…",
+    help="Serve only bundles of these digests, and all of them; give it once for each.",
+)
+def serve(
+    models: Path,
+    host: str,
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int,
+    warmup: int,
+    require: tuple[str, ...],
+) -> None:
     """Serve every bundle below DIR by the Open Inference Protocol, REST and gRPC.
 
     All bundles are verified and loaded first; with a bad one, or none, the command says why and exits 1. Several versions of a
@@ -183,19 +203,23 @@ def serve(models: Path, host: str, http_port: int, grpc_port: int, metrics_port:
     Examples:
       signalyard serve --models models
       signalyard serve --models models --host 0.0.0.0 --warmup 500
+      signalyard serve --models /mnt/models --require sha256:3835b9…
       SIGNALYARD_MODELS=/mnt/models signalyard serve
     """
     _single_thread()
-    from signalyard_runtimes.server import ServeSettings
-    from signalyard_runtimes.server import serve as run
+    with reporting():
+        from signalyard_runtimes.remote.address import check_digest
+        from signalyard_runtimes.server import ServeSettings
+        from signalyard_runtimes.server import serve as run
 
-    run(
-        ServeSettings(
-            models=models,
-            host=host,
-            http_port=http_port,
-            grpc_port=grpc_port,
-            metrics_port=metrics_port,
-            warmup=warmup,
+        run(
+            ServeSettings(
+                models=models,
+                host=host,
+                http_port=http_port,
+                grpc_port=grpc_port,
+                metrics_port=metrics_port,
+                warmup=warmup,
+                require=frozenset(map(check_digest, require)),
+            )
         )
-    )

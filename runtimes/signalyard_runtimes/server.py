@@ -29,6 +29,7 @@ from prometheus_client import make_asgi_app
 
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
+from signalyard_runtimes.bundle.manifest import Manifest
 from signalyard_runtimes.mlserver import grpc
 from signalyard_runtimes.mlserver.metrics import watch_readiness
 from signalyard_runtimes.mlserver.planes import model_settings, planes
@@ -43,7 +44,10 @@ _KEEP_ALIVE_SECONDS = 75
 
 
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to serve. A port of 0 means any free one. ``warmup`` is in requests a model."""
+    """How to serve. A port of 0 means any free one. ``warmup`` is in requests a model.
+
+    ``require`` are the digests of the bundles that must be served, and no others; empty where any may be.
+    """
 
     models: Path
     host: str
@@ -51,6 +55,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     grpc_port: int
     metrics_port: int
     warmup: int
+    require: frozenset[str] = frozenset()
 
 
 def serve(settings: ServeSettings) -> None:
@@ -80,7 +85,7 @@ async def _serve(settings: ServeSettings) -> None:
     stop = asyncio.create_task(stopped.wait())
 
     registry = MultiModelRegistry()
-    served, scorers = await _load(registry, settings.models)
+    served, scorers = await _load(registry, settings)
     readiness = Readiness()
     watch_readiness((scorer.card for scorer in scorers), lambda: readiness.open)
     mlserver = mlserver_settings(settings.host)
@@ -117,15 +122,37 @@ async def _serve(settings: ServeSettings) -> None:
         await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), *running)
 
 
-async def _load(registry: MultiModelRegistry, folder: Path) -> tuple[list[ModelSettings], list[Scorer]]:
+async def _load(registry: MultiModelRegistry, settings: ServeSettings) -> tuple[list[ModelSettings], list[Scorer]]:
+    manifests = _find(settings.models, settings.require)
     served, scorers = [], []
-    for path in store.find(folder):
+    for path, manifest in manifests.items():
         with store.naming(path):
-            settings = model_settings(path, store.read_manifest(path))
-            model = await registry.load(settings)
-        served.append(settings)
+            of_model = model_settings(path, manifest)
+            model = await registry.load(of_model)
+        served.append(of_model)
         scorers.append(model.scorer)
     return served, scorers
+
+
+def _find(folder: Path, require: frozenset[str]) -> dict[Path, Manifest]:
+    """The manifests to load. That a bundle is what its manifest says is seen when it is loaded.
+
+    Raises ModelError (bundle_not_required) where they are not the required ones, before anything is loaded.
+    """
+    manifests = {}
+    for path in store.find(folder):
+        with store.naming(path):
+            manifests[path] = store.read_manifest(path)
+            if require and manifests[path].digest not in require:
+                raise error(
+                    Problem.BUNDLE_NOT_REQUIRED,
+                    f"it is {manifests[path].digest}, required is {' or '.join(sorted(require))}",
+                    "/digest",
+                )
+    missing = require - {manifest.digest for manifest in manifests.values()}
+    if missing:
+        raise error(Problem.BUNDLE_NOT_REQUIRED, f"{folder}: required is {min(missing)}, and it is not there")
+    return manifests
 
 
 def mlserver_settings(host: str) -> Settings:

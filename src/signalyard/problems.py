@@ -77,6 +77,15 @@ class Problem(StrEnum):
     BUNDLE_LIBRARY_MISMATCH = "bundle_library_mismatch"
     BUNDLE_ARTIFACT_INVALID = "bundle_artifact_invalid"
     BUNDLE_GOLDEN_MISMATCH = "bundle_golden_mismatch"
+    BUNDLE_NOT_REQUIRED = "bundle_not_required"
+    # model: the way of a bundle over the network
+    BUNDLE_NOT_FOUND = "bundle_not_found"
+    BUNDLE_ACCESS_DENIED = "bundle_access_denied"
+    BUNDLE_STORE_UNREACHABLE = "bundle_store_unreachable"
+    BUNDLE_TRANSFER_TIMEOUT = "bundle_transfer_timeout"
+    BUNDLE_TRUNCATED = "bundle_truncated"
+    BUNDLE_ARCHIVE_INVALID = "bundle_archive_invalid"
+    BUNDLE_EXISTS = "bundle_exists"
     # router
     OVERLOADED = "overloaded"
     DRAINING = "draining"
@@ -156,6 +165,14 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.BUNDLE_LIBRARY_MISMATCH: _model("The installed library is not the version that the bundle was made with"),
     Problem.BUNDLE_ARTIFACT_INVALID: _model("The model artifact cannot be loaded"),
     Problem.BUNDLE_GOLDEN_MISMATCH: _model("The loaded model does not give the scores that the bundle promises"),
+    Problem.BUNDLE_NOT_REQUIRED: _model("The bundles are not those that the server must serve"),
+    Problem.BUNDLE_NOT_FOUND: _model("There is no bundle at this address"),
+    Problem.BUNDLE_ACCESS_DENIED: _model("The store of bundles does not let the caller do this"),
+    Problem.BUNDLE_STORE_UNREACHABLE: _model("The store of bundles cannot be reached, or fails", retryable=True),
+    Problem.BUNDLE_TRANSFER_TIMEOUT: _model("The bundle was not there in time", retryable=True),
+    Problem.BUNDLE_TRUNCATED: _model("The transfer ended before the whole bundle was there", retryable=True),
+    Problem.BUNDLE_ARCHIVE_INVALID: _model("The archive is not one of a bundle"),
+    Problem.BUNDLE_EXISTS: _model("Another bundle stands at this address, and a bundle is never changed"),
     Problem.OVERLOADED: _router("The router has as much in flight as it accepts"),
     Problem.DRAINING: _router("The router is shutting down"),
     Problem.NOT_READY: _router("The router is not ready"),

@@ -12,7 +12,8 @@ from signalyard.problems import Problem, SignalyardError, error, escape_pointer
 from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
 from signalyard_runtimes.bundle.manifest import MANIFEST_FILE, GoldenRows, Manifest, convert, decode, invalid
 
-_MANIFEST_LIMIT = 16 * 1024 * 1024
+MANIFEST_LIMIT = 16 * 1024 * 1024
+"""Bytes of the largest manifest that is read."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,9 +132,9 @@ def _read_manifest(path: Path) -> bytes:
     file = path / MANIFEST_FILE
     if not os.path.lexists(file):
         raise error(Problem.BUNDLE_FILE_MISSING, f"{path} is no bundle: it has no {MANIFEST_FILE}")
-    body = _read_file(file, MANIFEST_FILE, _MANIFEST_LIMIT)
-    if len(body) > _MANIFEST_LIMIT:
-        raise invalid(f"{MANIFEST_FILE} is larger than {_MANIFEST_LIMIT} bytes")
+    body = _read_file(file, MANIFEST_FILE, MANIFEST_LIMIT)
+    if len(body) > MANIFEST_LIMIT:
+        raise invalid(f"{MANIFEST_FILE} is larger than {MANIFEST_LIMIT} bytes")
     return body
 
 

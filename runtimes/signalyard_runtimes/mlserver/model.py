@@ -36,7 +36,8 @@ class BundleModel:
         """Verify and load the bundle. Raises ModelError, because MLServer takes a False for a model that is still loading."""
         started = perf_counter()
         path = Path(to_absolute_path(self.settings, self.settings.parameters.uri))
-        scorer = load(path)
+        # Of the manifest that the server read: nothing that was put there since is loaded in its stead.
+        scorer = load(path, (self.settings.parameters.extra or {}).get(profile.DIGEST_PARAMETER))
         asked = (self.framework, self.settings.name, self.settings.parameters.version)
         found = (scorer.framework, scorer.card.model, scorer.card.version)
         if asked != found:

@@ -11,6 +11,7 @@ from mlserver.registry import MultiModelRegistry
 from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters, ModelSettings, Settings
 
+from signalyard import profile
 from signalyard_runtimes.bundle.manifest import Framework, Manifest
 
 # As text, so that only the classes of the frameworks that are served get imported.
@@ -26,7 +27,9 @@ def model_settings(path: Path, manifest: Manifest) -> ModelSettings:
         name=manifest.name,
         implementation=_RUNTIMES[manifest.framework],
         platform=manifest.framework,
-        parameters=ModelParameters(uri=str(path.resolve()), version=manifest.version),
+        parameters=ModelParameters(
+            uri=str(path.resolve()), version=manifest.version, extra={profile.DIGEST_PARAMETER: manifest.digest}
+        ),
     )
 
 
