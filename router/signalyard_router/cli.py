@@ -1,6 +1,7 @@
 """The router's commands."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,26 @@ class _DurationType(click.ParamType[int]):
             self.fail(str(exc), param, ctx)
 
 
+class _NamesType(click.ParamType[tuple[str, ...]]):
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        for name in names:
+            if not _NAMESPACE.fullmatch(name):
+                self.fail(f"{name!r} is not a namespace's name", param, ctx)
+        return names
+
+
 _DURATION = _DurationType()
+_NAMES = _NamesType()
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _each_once(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in lists for name in names))
 
 
 def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
@@ -59,6 +79,33 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     type=click.Path(path_type=Path),
     default=Path("routes"),
     help="Folder of SignalRoute documents.",
+)
+@_option(
+    "--routes-from",
+    "ROUTES_FROM",
+    type=click.Choice(["folder", "kubernetes"]),
+    default="folder",
+    help="Whether routes are documents in that folder, or SignalRoutes of a cluster.",
+)
+@_option(
+    "--namespace",
+    "NAMESPACES",
+    type=_NAMES,
+    multiple=True,
+    help="In a cluster: whose SignalRoutes are taken; repeated, or a list with commas. The pod's own, if not given.",
+)
+@click.option(
+    "--kubeconfig",
+    envvar="KUBECONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="How to reach the API server from outside the cluster; by the pod's service account, if not given.",
+)
+@_option(
+    "--lease",
+    "LEASE",
+    default="signalyard-router",
+    help="In a cluster: the Lease whose holder writes the SignalRoutes' conditions.",
 )
 @_option("--journal", "JOURNAL", type=click.Path(path_type=Path), default=Path("journal"), help="The journal's folder.")
 @_option("--host", "HOST", default="127.0.0.1", help="Address to listen on.")
@@ -190,6 +237,10 @@ def router(
     ctx: click.Context,
     *,
     routes: Path,
+    routes_from: Literal["folder", "kubernetes"],
+    namespace: tuple[tuple[str, ...], ...],
+    kubeconfig: Path | None,
+    lease: str,
     journal: Path,
     host: str,
     port: int,
@@ -233,12 +284,14 @@ def router(
         for name, value in ctx.params.items():
             if name not in ("print_config", "check"):
                 source = ctx.get_parameter_source(name)
+                value = ",".join(_each_once(value)) if name == "namespace" else value
                 click.echo(f"{name.replace('_', '-'):20} {value!s:24} {source.name.lower() if source else 'default'}")
         return
     # Imported late: reading a journal needs no server.
     from signalyard_router import logs, main
     from signalyard_router.adapters.files.store import FileRouteStore
     from signalyard_router.adapters.http.settings import HttpSettings
+    from signalyard_router.adapters.kube.settings import KubeSettings
     from signalyard_router.adapters.otel.settings import OtelSettings
     from signalyard_router.rules.route import compile_route
     from signalyard_router.settings import RouterSettings
@@ -251,6 +304,8 @@ def router(
     logs.configure(log_format, log_level)
     settings = main.ProcessSettings(
         routes=routes,
+        routes_from=routes_from,
+        kube=KubeSettings(namespaces=_each_once(namespace), kubeconfig=kubeconfig, lease=lease),
         drain_seconds=drain / 1e9,
         router=RouterSettings(max_rows_in_flight=max_rows_in_flight, max_wait_share=max_wait_share),
         archive=archive,

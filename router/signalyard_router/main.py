@@ -8,10 +8,10 @@ import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -30,6 +30,7 @@ from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
 from signalyard_router.adapters.otel.settings import OtelSettings
@@ -51,6 +52,7 @@ from signalyard_router.settings import RouterSettings
 from signalyard_router.world.real import RealWorld
 
 if TYPE_CHECKING:
+    from signalyard_router.adapters.kube.cluster import Cluster
     from signalyard_router.adapters.otel.tracer import OtelTracer
 
 _log = logging.getLogger("signalyard.router")
@@ -86,6 +88,9 @@ class ProcessSettings:
     routes: Path = Path("routes")
     """The folder of the route documents."""
 
+    routes_from: Literal["folder", "kubernetes"] = "folder"
+    """Whether documents are files of that folder or SignalRoutes of a cluster."""
+
     drain_seconds: float = 10.0
     """How long a shutdown waits for requests in flight."""
 
@@ -99,6 +104,7 @@ class ProcessSettings:
     oip: OipSettings = field(default_factory=OipSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
     otel: OtelSettings = field(default_factory=OtelSettings)
+    kube: KubeSettings = field(default_factory=KubeSettings)
 
 
 class Running(NamedTuple):
@@ -133,8 +139,9 @@ async def running(
     """
     world = world or RealWorld()
     registry = registry or CollectorRegistry()
-    store = store or FileRouteStore(settings.routes)
-    if not _begun(world, settings.journal.folder):
+    cluster = _cluster(settings, world, registry) if store is None else None
+    store = store or (cluster.store if cluster is not None else FileRouteStore(settings.routes))
+    if cluster is None and not _begun(world, settings.journal.folder):
         await store.load()  # bad documents are told before a journal is begun
     archive = open_archive(settings.archive, create=True)
     alerts = Alerts(registry)
@@ -143,12 +150,17 @@ async def running(
     journal.subscribe(alerts.observe)
     watching = asyncio.create_task(alerts.run())
     try:
+        if cluster is not None:
+            await cluster.start()
         upkeep = Upkeep(world, settings.journal, settings.upkeep, journal, registry, archive)
         documents = Documents(store, journal, registry)
         routes = await documents.first()
-        upstream = OipUpstream(world, settings.oip, registry, tracer)
+        discovery = cluster.discovery if cluster is not None else None
+        upstream = OipUpstream(world, settings.oip, registry, tracer, discovery)
         alerts.attach(journal, upstream)
-        router = Router(world, settings.router, routes, journal, upstream, registry, alerts, tracer)
+        # In a cluster, routes may come later than the router.
+        decides = replace(settings.router, needs_routes=False) if cluster is not None else settings.router
+        router = Router(world, decides, routes, journal, upstream, registry, alerts, tracer)
         delivery = Delivery(router, journal, registry, router.disagreement)
         journal.subscribe(delivery.observe)
         registry.register(StandingCollector(router, journal))
@@ -166,7 +178,8 @@ async def running(
         try:
             upkeep.start()
             await upstream.first_round.wait()
-            router.asked()
+            if documents.known:
+                router.asked()
             rounds.start()
             yield Running(router, Board(router, journal, upstream, documents))
         finally:
@@ -175,9 +188,19 @@ async def running(
             await upkeep.close()
             await upstream.close()
     finally:
+        if cluster is not None:
+            await cluster.close()
         watching.cancel()
         await asyncio.wait([watching])
         await journal.close()
+
+
+def _cluster(settings: ProcessSettings, world: World, registry: CollectorRegistry) -> "Cluster | None":
+    if settings.routes_from == "folder":
+        return None
+    from signalyard_router.adapters.kube.cluster import Cluster
+
+    return Cluster(world, settings.kube, registry)
 
 
 def _begun(world: World, folder: str) -> bool:
