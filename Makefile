@@ -15,6 +15,8 @@ LOCKED := router runtimes dev
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
 EXTRAS_router := --extra router --extra archive
 EXTRAS_runtimes := --extra bundles --extra serve --extra lightgbm --extra sklearn
+# An image holds one framework, at the versions of the runtimes' lock.
+FRAMEWORKS := lightgbm sklearn
 EXTRAS_dev := --extra router --extra archive --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
 
 # What the benchmark compares with; they know nothing of us.
@@ -100,6 +102,14 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	  echo "lock: $$name"; \
 	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make lock" --upgrade $$constraint $$extras pyproject.toml locks/build.in -o locks/$$name.txt; \
+	done
+	@for framework in $(FRAMEWORKS); do \
+	  echo "lock: runtimes-$$framework"; \
+	  others=; for other in $(filter-out --extra,$(EXTRAS_runtimes)); do \
+	    [[ " $(FRAMEWORKS) " == *" $$other "* ]] || others="$$others --extra $$other"; done; \
+	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make lock" --upgrade --constraint locks/runtimes.txt $$others --extra $$framework \
+	    pyproject.toml locks/build.in -o locks/runtimes-$$framework.txt; \
 	done
 	@for name in $(PEERS); do \
 	  echo "lock: $$name"; \

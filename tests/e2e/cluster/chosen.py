@@ -1,0 +1,34 @@
+"""Which cluster the tests run on."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.contract import Cluster
+from cluster.foreign import GivenCluster, KindCluster, docker_answers
+from cluster.local import LocalCluster, down
+from cluster.places import Places
+
+
+@contextlib.contextmanager
+def cluster(places: Places) -> Iterator[Cluster]:
+    """That of KUBECONFIG; else kind where a Docker engine answers; else a node of our own. Raises CommandError.
+
+    What was made is taken away afterwards. E2E_KEEP=1 keeps a node of our own, and takes one that was kept.
+    """
+    if given := os.environ.get("KUBECONFIG"):
+        yield GivenCluster(Path(given))
+    elif docker_answers():
+        kind = KindCluster.up(places.kubeconfig)
+        try:
+            yield kind
+        finally:
+            kind.down()
+    else:
+        keep = os.environ.get("E2E_KEEP") == "1"
+        try:
+            yield (LocalCluster.running(places) if keep else None) or LocalCluster.up(places)
+        finally:
+            if not keep:
+                down(places)

@@ -1,0 +1,40 @@
+"""What the tests know of a cluster."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class Cluster(Protocol):
+    """Any of ours. Errors are CommandError."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The admin's."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables under which :meth:`client` commands find cluster, kubectl and helm."""
+
+    def client(self, command: Sequence[object]) -> list[str]:
+        """The command that runs ``command``, of this machine, where it reaches the API server."""
+
+    def run(self, *command: object, timeout: float = 60.0, stdin: str | None = None) -> str:
+        """Run it so to its end, and give its output."""
+
+    def script(self, script: Path, *arguments: object) -> list[str]:
+        """The command that runs a Python script where services and pods are reached by their addresses.
+
+        The script may use the package ``signalyard``; it ends when its standard input does.
+        """
+
+    def router_image(self) -> str:
+        """Build the router's image and give it to the nodes; its name."""
+
+    def runtimes_image(self, framework: str = "lightgbm") -> str:
+        """The same for a model server."""
+
+    def kill(self, name: str) -> None:
+        """End a program of the cluster itself: ``kube-apiserver``, ``kubelet``. Raises NotImplementedError where that cannot be."""
+
+    def start(self, name: str) -> None:
+        """Start it again."""

@@ -1,0 +1,188 @@
+"""Images of our Dockerfiles, built by buildah on a base made here, without a registry.
+
+They are built outside the node's network, which has no way out. Buildah's mounts and processes are in namespaces of their own, so
+that an interrupted build leaves none.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.commands import CommandError, run
+from cluster.namespaces import ISOLATED
+from cluster.places import PROJECT, Places
+from cluster.progress import step
+
+_BUILD_SECONDS = 1800.0
+_SUITE = "bookworm"
+_BASE = "localhost/signalyard-base"
+_BUILDER = "localhost/signalyard-builder"
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+# What a build on this machine needs to fetch packages; it is there during the build alone.
+_SETTINGS = (_CERTIFICATES, Path("/etc/pip.conf"))
+
+
+@dataclass(frozen=True)
+class Image:
+    """``name`` with its tag, and an archive of it that :meth:`Cluster.load` takes. ``size`` is that of the archive, in bytes."""
+
+    name: str
+    archive: Path
+
+    @property
+    def size(self) -> int:
+        return self.archive.stat().st_size
+
+
+@dataclass(frozen=True)
+class Images:
+    """Built images lie in the cache with their layers, so that a second build makes only what has changed."""
+
+    places: Places
+
+    def router(self, tag: str = "e2e") -> Image:
+        """``signalyard-router:TAG``. Raises CommandError."""
+        return self.build("router/Dockerfile", f"localhost/signalyard-router:{tag}")
+
+    def runtimes(self, framework: str = "lightgbm", tag: str = "e2e") -> Image:
+        """``signalyard-runtimes:TAG``, for one framework. Raises CommandError."""
+        return self.build("runtimes/Dockerfile", f"localhost/signalyard-runtimes:{tag}", {"FRAMEWORK": framework})
+
+    def pause(self) -> Image:
+        """What holds a pod's namespaces. Raises CommandError."""
+        return self.of_program("pause", "localhost/signalyard-pause:1")
+
+    def of_program(self, program: str, name: str, base: str = "scratch") -> Image:
+        """An image whose entry point is a built program, on nothing or on ``base``. Raises CommandError."""
+        folder = self.places.cache / "programs" / program
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copy2(self.places.bin / program, folder / program)
+        (folder / "Dockerfile").write_text(
+            f'FROM {base}\nCOPY {program} /{program}\nUSER 10001:10001\nENTRYPOINT ["/{program}"]\n'
+        )
+        return self.build(folder / "Dockerfile", name, context=folder)
+
+    def base(self) -> tuple[str, str]:
+        """The names of the image that ours are made on and of the one that they are built in. Raises CommandError."""
+        with self._alone():
+            if not self._exists(_BASE):
+                self._make_base()
+            if not self._exists(_BUILDER):
+                with step("the builder's image"):
+                    self._buildah(
+                        *self._bud(), "-t", _BUILDER, "-f", "-", PROJECT / "locks",
+                        stdin=f"FROM {_BASE}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends "
+                        "python3-venv > /dev/null\n",
+                    )  # fmt: skip
+        return _BASE, _BUILDER
+
+    def build(
+        self,
+        dockerfile: str | Path,
+        name: str,
+        arguments: Mapping[str, str] | None = None,
+        context: Path = PROJECT,
+    ) -> Image:
+        """Build and write the archive, both only as far as something has changed. Raises CommandError."""
+        given = dict(arguments or {})
+        if context == PROJECT:
+            given["BASE"], given["BUILDER"] = self.base()
+        with self._alone(), step(f"image {name}"):
+            options = [part for key, value in given.items() for part in ("--build-arg", f"{key}={value}")]
+            self._buildah(*self._bud(), *options, "-t", name, "-f", context / dockerfile, context)
+            return Image(name, self._archive(name))
+
+    def inspect(self, name: str) -> dict[str, object]:
+        """What the image says of itself, as ``docker image inspect`` does. Raises CommandError."""
+        answer: dict[str, object] = json.loads(self._buildah("inspect", "--type", "image", name))
+        return answer
+
+    def files(self, name: str) -> list[str]:
+        """A line a file of the image: mode in octal, owner's id, path. Raises CommandError."""
+        container = self._buildah("from", "--pull-never", name).strip()
+        try:
+            listing = self._buildah(
+                "run", "--isolation", "chroot", "--user", "0", container, "--",
+                "find", "/", "-xdev", "(", "-path", "/proc", "-o", "-path", "/sys", ")", "-prune", "-o", "-printf", "%m %U %p\\n",
+            )  # fmt: skip
+        finally:
+            self._buildah("rm", container)
+        return listing.splitlines()
+
+    def _make_base(self) -> None:
+        tree = self.places.cache / "base"
+        shutil.rmtree(tree, ignore_errors=True)
+        with step("a base image by debootstrap"):
+            run(
+                ["debootstrap", "--variant=minbase", "--include=python3,ca-certificates", _SUITE, tree],
+                timeout=_BUILD_SECONDS,
+            )
+            for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+                shutil.rmtree(tree / waste, ignore_errors=True)
+                (tree / waste).mkdir()
+            container = self._buildah("from", "scratch").strip()
+            self._buildah("add", "-q", container, tree, "/")
+            self._buildah("commit", "-q", "--rm", container, _BASE)
+            shutil.rmtree(tree)
+
+    def _archive(self, name: str) -> Path:
+        folder = self.places.cache / "archives"
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = folder / (name.removeprefix("localhost/").replace(":", "-").replace("/", "-") + ".tar")
+        known = archive.with_suffix(".id")
+        identity = self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", name)
+        if not archive.exists() or not known.exists() or known.read_text() != identity:
+            known.unlink(missing_ok=True)
+            archive.unlink(missing_ok=True)
+            self._buildah("push", "-q", name, f"oci-archive:{archive}:{name}")
+            known.write_text(identity)
+        return archive
+
+    def _bud(self) -> list[object]:
+        volumes = [f"--volume={path}:{path}:ro" for path in _SETTINGS if path.exists()]
+        return ["bud", "-q", "--layers", "--isolation", "chroot", "--pull-never", *volumes]
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self._buildah("inspect", "--type", "image", name)
+        except CommandError:
+            return False
+        return True
+
+    def _buildah(self, *arguments: object, stdin: str | None = None) -> str:
+        storage = self.places.cache / "buildah"
+        runtime = self.places.cache / "buildah-run"
+        command = [
+            *ISOLATED,
+            "buildah",
+            "--storage-driver",
+            "overlay",
+            "--root",
+            storage,
+            "--runroot",
+            runtime,
+            *arguments,
+        ]
+        return run(command, timeout=_BUILD_SECONDS, stdin=stdin, env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
+
+    def _alone(self) -> "_Lock":
+        return _Lock(self.places.cache / "images.lock")
+
+
+class _Lock:
+    """Several checkouts may share the cache."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w")
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,226 @@
+"""A real Kubernetes on this machine: up, used, down."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import packages, programs
+from cluster.commands import CommandError, run
+from cluster.control_plane import IDENTITIES, ControlPlane
+from cluster.credentials import Credentials
+from cluster.images import Image, Images
+from cluster.namespaces import Namespaces
+from cluster.node import ADDRESS, GROUP, NODE, Node
+from cluster.places import Places
+from cluster.progress import step
+from cluster.services import Service, Services
+
+_RECORD = Path("/run/signalyard-e2e.json")
+"""One node a machine: the namespaces' first process and whose it is, also for a run from another checkout."""
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """One node in namespaces of its own. What is killed on it can be started again by its name."""
+
+    places: Places
+    namespaces: Namespaces
+
+    @classmethod
+    def up(cls, places: Places) -> "LocalCluster":
+        """End what an earlier run left, and start. Raises CommandError; then nothing is left."""
+        if os.geteuid() != 0:
+            raise CommandError("a node needs root: run as root, or set KUBECONFIG to a cluster of yours")
+        down(places)
+        packages.install()
+        programs.build(programs.CLUSTER, places)
+        pause = Images(places).pause()
+        shutil.rmtree(places.logs, ignore_errors=True)
+        places.node.mkdir(parents=True)
+        cluster = cls(places, Namespaces.make(_RECORD))
+        try:
+            cluster._start(pause)
+        except BaseException:
+            down(places)
+            raise
+        return cluster
+
+    @classmethod
+    def running(cls, places: Places) -> "LocalCluster | None":
+        """The one that this project has left running."""
+        namespaces = Namespaces.read(_RECORD)
+        return cls(places, namespaces) if namespaces and places.kubeconfig.exists() else None
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The admin's, good inside :meth:`client`."""
+        return self.places.kubeconfig
+
+    def client(self, command: Sequence[object]) -> list[str]:
+        """The command that runs ``command`` on this machine where it reaches API server, services and pods by their addresses."""
+        return self.namespaces.network(command)
+
+    def environment(self) -> dict[str, str]:
+        """For such a command: kubectl and helm of the cluster come first."""
+        found = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": f"{self.places.bin}:{os.environ['PATH']}"}
+        # Helm keeps nothing in the user's home.
+        return found | {f"HELM_{name}_HOME": str(self.places.node / "helm") for name in ("CACHE", "CONFIG", "DATA")}
+
+    def run(self, *command: object, timeout: float = 60.0, stdin: str | None = None) -> str:
+        """Run it there to its end: ``run("kubectl", "get", "pods")``. Raises CommandError."""
+        return run(self.client(command), timeout=timeout, stdin=stdin, env=self.environment())
+
+    def script(self, script: Path, *arguments: object) -> list[str]:
+        """The command that runs a script of this project, with its Python, where services and pods are reached."""
+        return self.client([sys.executable, script, *arguments])
+
+    def router_image(self) -> str:
+        """Build it, load it; its name. Raises CommandError."""
+        return self._provide(Images(self.places).router())
+
+    def runtimes_image(self, framework: str = "lightgbm") -> str:
+        """The same for a model server. Raises CommandError."""
+        return self._provide(Images(self.places).runtimes(framework))
+
+    def load(self, images: Iterable[Image | Path]) -> None:
+        """Give the node images, from archives. Raises CommandError."""
+        for image in images:
+            archive = image.archive if isinstance(image, Image) else image
+            with step(f"load {archive.name}"):
+                self.namespaces.run(self.node.containers("images", "import", archive), timeout=300)
+
+    @property
+    def services(self) -> Services:
+        """The node's programs, by name: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd, kubelet,
+        kube-proxy, coredns."""
+        return Services(self.namespaces, self.places.node / "pids", self.places.logs)
+
+    @property
+    def node(self) -> Node:
+        """What it is made of."""
+        return Node(self.places.bin, self.places.node, self._credentials, self.namespaces)
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """What governs it."""
+        return ControlPlane(self.places.bin, self.places.node, self._credentials, ADDRESS)
+
+    @property
+    def _credentials(self) -> Credentials:
+        return Credentials(self.places.node / "pki")
+
+    def service(self, name: str) -> Service:
+        """The program of that name as it is started."""
+        plane, node, url = self.control_plane, self.node, self.control_plane.url
+        makers = {
+            "etcd": plane.store,
+            "kube-apiserver": plane.api_server,
+            "kube-controller-manager": plane.controller_manager,
+            "kube-scheduler": plane.scheduler,
+            "containerd": node.containerd,
+            "kubelet": lambda: node.kubelet(url),
+            "kube-proxy": lambda: node.proxy(url),
+            "coredns": lambda: node.dns(url),
+        }
+        return makers[name]()
+
+    def start(self, name: str) -> None:
+        """Start the program ``name``, which was killed."""
+        self.services.start(self.service(name))
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the program ``name``, as it may happen to any. Raises CommandError if it does not run."""
+        self.services.kill(name, number)
+
+    def await_api(self, timeout: float = 90.0) -> None:
+        """Wait until the API server is ready. Raises CommandError."""
+        self.services.wait(
+            "kube-apiserver", "the API server", lambda: self._says("ok", "get", "--raw=/readyz"), timeout
+        )
+
+    def await_node(self, timeout: float = 120.0) -> None:
+        """Wait until the node is Ready. Raises CommandError."""
+        path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+        self.services.wait("kubelet", "the node", lambda: self._says("True", "get", "node", NODE, "-o", path), timeout)
+
+    def _provide(self, image: Image) -> str:
+        self.load([image])
+        return image.name
+
+    def _start(self, pause: Image) -> None:
+        Credentials.make(self.places.node / "pki", ControlPlane.server_names(ADDRESS), IDENTITIES)
+        self._credentials.kubeconfig("admin", self.control_plane.url, self.kubeconfig)
+        with step("the node's network"):
+            self.node.prepare()
+        _make_groups()
+        for name in ("etcd", "kube-apiserver", "containerd"):
+            self.start(name)
+        self.await_api()
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            self.start(name)
+        containers = self.node.containers("version")
+        self.services.wait("containerd", "containerd", lambda: self._inside(containers), 60)
+        self.load([pause])
+        for name in ("kubelet", "kube-proxy", "coredns"):
+            self.start(name)
+        self.await_node()
+
+    def _says(self, expected: str, *arguments: str) -> bool:
+        try:
+            return self.run("kubectl", "--request-timeout=5s", *arguments, timeout=10).strip() == expected
+        except CommandError:
+            return False
+
+    def _inside(self, command: Sequence[object]) -> bool:
+        try:
+            self.namespaces.run(command)
+        except CommandError:
+            return False
+        return True
+
+
+def down(places: Places) -> None:
+    """End the machine's node, whoever started it, and take away what is left of it. Raises CommandError."""
+    namespaces = Namespaces.read(_RECORD)
+    if namespaces is not None:
+        with step("end the node"):
+            namespaces.end()
+    _remove_groups()
+    if places.node.exists():
+        shutil.rmtree(places.node)
+    _RECORD.unlink(missing_ok=True)
+
+
+def _hierarchies() -> list[Path]:
+    """The mounted trees of control groups: one with version 2, one a controller with version 1."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    return [Path(fields[1]) for fields in mounts if fields[2] in ("cgroup", "cgroup2")]
+
+
+def _make_groups() -> None:
+    for root in _hierarchies():
+        group = root / GROUP
+        group.mkdir(exist_ok=True)
+        for given in ("cpuset.cpus", "cpuset.mems"):
+            # Version 1 lets no process into a set of no processors.
+            if (group / given).exists() and not (group / given).read_text().strip():
+                (group / given).write_text((root / given).read_text())
+
+
+def _remove_groups() -> None:
+    for root in _hierarchies():
+        group = root / GROUP
+        if group.exists():
+            for folder, _, _ in os.walk(group, topdown=False):
+                Path(folder).rmdir()
+
+
+def record() -> dict[str, int]:
+    """What is known of the machine's node, for ``status``."""
+    return json.loads(_RECORD.read_text()) if _RECORD.exists() else {}

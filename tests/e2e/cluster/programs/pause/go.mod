@@ -1,0 +1,3 @@
+module signalyard.test/e2e/pause
+
+go 1.25

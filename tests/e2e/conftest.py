@@ -1,0 +1,89 @@
+"""The cluster, its images, and the account of each scenario."""
+
+import time
+
+import pytest
+from bundles import Bundles
+from cluster.chosen import cluster as chosen
+from cluster.contract import Cluster
+from cluster.places import Places
+from scenario import Scenario
+from traffic.summary import Entry, Summary
+
+_SUMMARY = pytest.StashKey[Summary]()
+_PASSED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SUMMARY] = Summary()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    report = yield
+    if report.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    summary = config.stash[_SUMMARY]
+    if summary.entries:
+        terminalreporter.section("scenarios")
+        terminalreporter.write_line(summary.table())
+        path = Places.of_project().results / "summary.json"
+        summary.write(path)
+        terminalreporter.write_line(f"{path}")
+
+
+@pytest.fixture(scope="session")
+def places() -> Places:
+    return Places.of_project()
+
+
+@pytest.fixture(scope="session")
+def cluster(places: Places):
+    with chosen(places) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def router_image(cluster: Cluster) -> str:
+    return cluster.router_image()
+
+
+@pytest.fixture(scope="session")
+def runtimes_image(cluster: Cluster) -> str:
+    return cluster.runtimes_image()
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    return Bundles(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def summary(request: pytest.FixtureRequest) -> Summary:
+    return request.config.stash[_SUMMARY]
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest, cluster: Cluster, places: Places, summary: Summary):
+    """A namespace of its own, gone afterwards; what the scenario accounted for gets its line in the summary."""
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
+    made = Scenario(cluster, f"e2e-{name}", places.results / name)
+    began = time.monotonic()
+    made.begin()
+    try:
+        yield made
+    finally:
+        passed = request.node.stash.get(_PASSED, False)
+        if not passed:
+            made.describe()
+        summary.entries.append(Entry(name, time.monotonic() - began, passed, made.accounted))
+        made.end()

@@ -1,0 +1,93 @@
+"""The client at work beside a scenario."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from traffic.account import Account, account
+
+_CLIENT = Path(__file__).with_name("client.py")
+_PATIENCE = 30.0
+
+
+class Load:
+    """A client process, from entering to leaving. Then ``account`` says what became of its requests.
+
+    ``script`` gives the command that runs a Python script where the router's address is good, under ``environment``. ``deadline`` is
+    in seconds.
+    """
+
+    def __init__(
+        self,
+        script: Callable[..., list[str]],
+        url: str,
+        log: Path,
+        environment: Mapping[str, str],
+        *,
+        rate: float = 50.0,
+        deadline: float = 0.1,
+        options: Iterable[str] = (),
+    ) -> None:
+        self._command = script(_CLIENT, f"--url={url}", f"--rate={rate}", f"--deadline={deadline}", *options)
+        self._environment = dict(environment)
+        self._log = log
+        self._deadline = deadline
+        self._began = 0.0
+        self.seconds = 0.0
+
+    def __enter__(self) -> "Load":
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as out:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=out, env=self._environment, start_new_session=True
+            )
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let it finish what it has begun. Raises RuntimeError where it failed."""
+        if self._process.stdin is None or self._process.stdin.closed:
+            return
+        self._process.stdin.close()
+        try:
+            code = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+        self.seconds = time.monotonic() - self._began
+        if code != 0:
+            raise RuntimeError(f"the client ended with {code}: {' '.join(self._command)}")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has said so far, oldest first; the last line may still be on its way."""
+        whole = self._log.read_bytes()
+        return [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]
+
+    def await_lines(self, enough: Callable[[list[dict[str, Any]]], bool], timeout: float = _PATIENCE) -> None:
+        """Wait until what it has said is ``enough``. Raises TimeoutError."""
+        until = time.monotonic() + timeout
+        while not enough(self.lines()):
+            if time.monotonic() > until:
+                raise TimeoutError(
+                    f"the client's answers did not become what was awaited; the last: {self.lines()[-1:]}"
+                )
+            time.sleep(0.1)
+
+    def await_more(self, count: int, timeout: float = _PATIENCE) -> None:
+        """Wait for ``count`` more answers. Raises TimeoutError."""
+        have = len(self.lines())
+        self.await_lines(lambda lines: len(lines) >= have + count, timeout)
+
+    def account(self, *, window: float = 0.0, journal: Iterable[Mapping[str, Any]] = ()) -> Account:
+        """Of all that it has said; after leaving, of all there is. ``window`` in seconds, the route's."""
+        return account(self.lines(), deadline=self._deadline, window=window, journal=journal)
