@@ -77,6 +77,31 @@ test-faults: setup ## kill the router KILLS times under load for each durability
 	@echo "== kills"; KILLS=$(KILLS) $(DEV)/pytest -q tests/faults
 	@echo "== fuzz"; FUZZ_SECONDS=$(FUZZ_SECONDS) $(DEV)/pytest -q --show-capture=no tests/unit/fuzz
 
+E2E := PYTHONPATH=tests/e2e $(DEV)/python -m cluster
+
+.PHONY: e2e
+e2e: setup ## scenarios on a real cluster: KUBECONFIG's, kind where Docker is, else a node made here as root; ARGS="-k plain", E2E_KEEP=1
+	@$(DEV)/pytest -q tests/e2e $(ARGS)
+
+.PHONY: e2e-up
+e2e-up: setup ## a node of our own, as root, for trying things out: then PYTHONPATH=tests/e2e .venv/dev/bin/python -m cluster run kubectl ...
+	@$(E2E) up
+
+.PHONY: e2e-down
+e2e-down: setup ## end it, or what an interrupted run has left
+	@$(E2E) down
+
+KIND ?= signalyard
+
+.PHONY: kind
+kind: ## for those who have Docker, kind and kubectl: a kind cluster with both images on it and our custom resources
+	kind create cluster --name $(KIND) --config manifests/kind.yaml --wait 120s
+	docker build -t signalyard-router:kind -f router/Dockerfile .
+	docker build -t signalyard-runtimes:kind -f runtimes/Dockerfile --build-arg FRAMEWORK=lightgbm .
+	kind load docker-image --name $(KIND) signalyard-router:kind signalyard-runtimes:kind
+	kubectl --context kind-$(KIND) apply -f manifests/crds
+	@echo "next: helm install with the images signalyard-router:kind and signalyard-runtimes:kind; kind delete cluster --name $(KIND) ends it"
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, the layers
 	$(DEV)/ruff check .

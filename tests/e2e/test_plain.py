@@ -23,7 +23,10 @@ spec:
 
 
 def service(name, port):
-    spec = {"selector": {"app.kubernetes.io/name": name}, "ports": [{"name": "http", "port": port, "targetPort": "http"}]}
+    spec = {
+        "selector": {"app.kubernetes.io/name": name},
+        "ports": [{"name": "http", "port": port, "targetPort": "http"}],
+    }
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
