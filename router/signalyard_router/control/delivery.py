@@ -37,6 +37,7 @@ class Delivery:
         self._journal = journal
         self._disagreement = disagreement
         self._evidence: dict[str, tuple[Progress, Evidence]] = {}
+        self._told: dict[str, Progress] = {}
         self._steps = Counter(
             "signalyard_plan_steps_total", "Steps of plans, by where they led", ["route", "state"], registry=registry
         )
@@ -74,12 +75,10 @@ class Delivery:
             self._steps.labels(route.name, state)
         progress = self._journal.plans.get(route.name)
         current = progress is not None and progress.plan == plan.id
-        by_hand = self._by_hand(route)
-        if by_hand is not None:
-            if current and progress is not None and progress.state == "running":
-                await self._take(
-                    route, plan, progress.step, "interrupted", progress.canary, f"{by_hand} was pulled by hand"
-                )
+        if current and progress is not None and progress.state == "interrupted":
+            self._tell_interrupted(route, progress)
+            return
+        if self._by_hand(route):
             return
         if not current or progress is None:
             await self._take(route, plan, 0, "running", plan.steps[0].canary, "the plan begins")
@@ -118,15 +117,29 @@ class Delivery:
             why,
         )
 
-    def _by_hand(self, route: Route) -> str | None:
-        for lever in self._journal.levers:
-            if (
-                lever.route == route.name
-                and lever.action in ("weight", "rollback")
-                and not lapsed(lever, route, self._journal.now)
-            ):
-                return f"{lever.action} {lever.id}"
-        return None
+    def _tell_interrupted(self, route: Route, progress: Progress) -> None:
+        """The gate interrupts, for the lever's own record is what does it; it is counted and logged here, once."""
+        if self._told.get(route.name) == progress:
+            return
+        self._told[route.name] = progress
+        self._steps.labels(route.name, "interrupted").inc()
+        _log.info(
+            'event=plan_interrupted route=%s plan=%s step=%d canary=%g detail="%s"',
+            route.name,
+            progress.plan,
+            progress.step + 1,
+            100 * progress.canary / SLOTS,
+            progress.why,
+        )
+
+    def _by_hand(self, route: Route) -> bool:
+        """Whether a weight that was pulled by hand holds: then no plan begins."""
+        return any(
+            lever.route == route.name
+            and lever.action in ("weight", "rollback")
+            and not lapsed(lever, route, self._journal.now)
+            for lever in self._journal.levers
+        )
 
     def _of(self, route: str, progress: Progress) -> Evidence:
         """The evidence of a step; a new step begins with none."""

@@ -366,6 +366,12 @@ class Gate:
                     if lever.route != record.route or lever.action not in ("weight", "rollback")
                 )
                 self._set_levers((*others, record.as_lever()))
+                before = self._plans.get(record.route or "")
+                if before is not None and before.state == "running":
+                    # Here, and not by a look later: the lever may end, or this process, before anybody looks.
+                    undo = _LeverUndo(undo.levers, self._throttled, None, (record.route or "", before))
+                    why = f"{record.action} {record.id} was pulled by hand"
+                    self._plans[record.route or ""] = msgspec.structs.replace(before, state="interrupted", why=why)
             case _:
                 self._set_levers((*self._levers, record.as_lever()))
         return undo

@@ -468,11 +468,31 @@ def test_a_weight_by_hand_interrupts_a_plan_for_good(tmp_path):
     async def scenario(desk):
         await desk.rounds.look()
         lever = await desk.pull("weight", route="rb", canary=20.0)
-        await desk.rounds.look()
-        assert desk.records("plan")[-1]["state"] == "interrupted"
+        for _ in range(2):
+            await desk.rounds.look()
+            plan = desk.journal.plans["rb"]
+            assert (plan.state, plan.why) == ("interrupted", f"weight {lever.id} was pulled by hand")
+            interrupted = {"route": "rb", "state": "interrupted"}
+            assert desk.registry.get_sample_value("signalyard_plan_steps_total", interrupted) == 1
         assert desk.router.table.routes["rb"].weights[Track.CANARY] == 2_000
         await desk.pull("end", lever=lever.id)
         await desk.rounds.look()
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 0  # the document's
+
+    run(scenario, tmp_path, PLANNED)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_weight_interrupts_a_plan_even_where_it_ended_before_anybody_looked(tmp_path, restarts):
+    async def scenario(desk):
+        await desk.rounds.look()
+        await desk.pull("rollback", route="rb", version="7", expires_in=MINUTE)
+        desk.world.clock.advance(2 * MINUTE)
+        if restarts:
+            await desk.restart()
+        await desk.rounds.look()
+        assert desk.journal.plans["rb"].state == "interrupted"
+        assert len(desk.records("plan")) == 1
         assert desk.router.table.routes["rb"].weights[Track.CANARY] == 0  # the document's
 
     run(scenario, tmp_path, PLANNED)
