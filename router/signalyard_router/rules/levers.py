@@ -68,11 +68,13 @@ class Lever(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def base(route: Route) -> str:
-    """What a weight lever stands against: the document's weights and versions. It ends when they change."""
+    """What a weight lever stands against: the document's weights, and the versions that carry them. It ends when they change.
+
+    Not the standbys: a promotion adds one while its lever holds all weight on the canary.
+    """
     parts = [
         f"{track}:{rung.target.version}={route.weights.get(track, 0)}" for track, rung in sorted(route.tracks.items())
     ]
-    parts += [f"standby:{rung.target.version}" for rung in route.standbys]
     return " ".join(parts)
 
 
@@ -163,7 +165,14 @@ def _planned(route: Route, progress: Progress | None) -> Route:
 
 def lapsed(lever: Lever, route: Route | None, now: int) -> bool:
     """Whether a weight or rollback has ended by itself: its time is over, or the document moved under it."""
-    return lever.expired(now) or route is None or lever.base != base(route)
+    if lever.expired(now) or route is None or _carriers(lever.base) != _carriers(base(route)):
+        return True
+    return lever.action == "rollback" and route.rung_of(lever.version or "") is None
+
+
+def _carriers(text: str) -> list[str]:
+    """The words of a base that count; older journals have the standbys' in it, too."""
+    return [word for word in text.split(" ") if not word.startswith("standby:")]
 
 
 def _route(order: Order, routes: dict[str, Route]) -> Route:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
@@ -19,7 +20,9 @@ from signalyard_router.control.standing import StandingCollector
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.router import Router
-from signalyard_router.rules.levers import Order
+from signalyard_router.rules.documents import parse_document
+from signalyard_router.rules.levers import Lever, Order, base, lapsed
+from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.units import MILLISECOND, MINUTE
 from signalyard_router.settings import RouterSettings
 from signalyard_router.testing.disk import FaultyDisk
@@ -269,8 +272,8 @@ def test_a_promotion_takes_its_steps_in_order(tmp_path):
             await promote()
         desk.write(TEXT.replace('version: "6"', 'version: "7"'))
         await desk.rounds.look()
-        # The versions changed, and with them what the weight stood against; so the weight comes again.
-        assert (await promote()).next == "standby"
+        # Another standby is what was asked for: the weight stays where it is.
+        assert desk.router.table.routes["rb"].weights[Track.CANARY] == 10_000
         second = await promote()
         assert (second.done, second.next) == (["weight", "standby"], "stable")
         desk.write(
@@ -282,6 +285,34 @@ def test_a_promotion_takes_its_steps_in_order(tmp_path):
         assert (await promote()).next is None
 
     run(scenario, tmp_path)
+
+
+def test_a_rollback_ends_where_its_version_goes_and_not_where_another_standby_comes(tmp_path):
+    async def scenario(desk):
+        await desk.pull("rollback", route="rb", version="6")
+        more = '    - {name: standby, version: "5", endpoint: {service: d, port: 1}}\n  mapping'
+        desk.write(TEXT.replace("  mapping", more))
+        await desk.rounds.look()
+        assert desk.router.table.routes["rb"].rolled_back.target.version == "6"
+        desk.write(TEXT.replace('version: "6"', 'version: "5"'))
+        await desk.rounds.look()
+        assert desk.router.table.routes["rb"].rolled_back is None
+
+    run(scenario, tmp_path)
+
+
+def test_what_an_older_journal_says_a_weight_stands_against_still_holds():
+    route = compile_route(parse_document(yaml.safe_load(TEXT), "test"))
+    lever = Lever(id="l-1", action="weight", by="ann", why="x", at=1, route="rb", canary=5.0)
+    before = "canary:8=0 stable:7=10000"
+    assert base(route) == before
+    for text, ended in (
+        (before, False),
+        (f"{before} standby:6", False),
+        (f"{before} standby:5", False),
+        ("stable:7=10000", True),
+    ):
+        assert lapsed(msgspec.structs.replace(lever, base=text), route, 2) is ended
 
 
 @pytest.mark.parametrize(
