@@ -460,7 +460,7 @@ class Gate:
 _NEVER = Instrument(newest=(0, 0))
 _WITHOUT_PLACE = (Reason.PAST_COMMIT_BY, Reason.SUPERSEDED, Reason.OUT_OF_ORDER)
 """Refused before they took a place in the order: they change nothing but what is remembered of themselves."""
-_MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR)
+_MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR, Reason.VERSION_DRIFT)
 """Abstentions that no mapping made; they leave hysteresis as it is."""
 
 

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -338,3 +339,13 @@ def test_a_position_that_another_version_takes_over_is_marked():
     assert not by("8", 2, "flat")
     assert gate.owner("route", "A.X") is None
     assert not by("7", 3, "long")
+
+
+@pytest.mark.parametrize("reason", ["no_answer", "row_error", "version_drift"])
+def test_an_abstention_that_no_mapping_made_leaves_hysteresis_as_it_is(reason):
+    gate = Gate()
+    emit(gate, 0, "long", 0, GateRules(window=WINDOW, valid_for=SECOND))
+    emit(gate, 1, reason, 1, GateRules(window=WINDOW, valid_for=SECOND))
+    assert gate.held("route", "A.X") is Direction.LONG
+    emit(gate, 2, "no_direction", 2, GateRules(window=WINDOW, valid_for=SECOND))
+    assert gate.held("route", "A.X") is None
