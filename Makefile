@@ -19,6 +19,9 @@ EXTRAS_runtimes := --extra bundles --extra serve --extra lightgbm --extra sklear
 FRAMEWORKS := lightgbm sklearn
 EXTRAS_dev := --extra router --extra archive --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
 
+# Helm as a library and what judges the charts; together they weigh more than everything else.
+CHARTS := $(VENV)/charts/bin
+
 # What the benchmark compares with; they know nothing of us.
 PEERS := peer peer-httptools
 
@@ -56,10 +59,15 @@ run: setup ## the demonstration: real ticks through bundle, model server and rou
 	@$(DEV)/signalyard demo
 
 .PHONY: test
-test: setup ## unit tests, simulated worlds, then tests with real parts; no cluster, no Docker, under eight minutes
+test: setup $(VENV)/charts/.ready ## unit tests, simulated worlds, tests with real parts, charts; no cluster, no Docker, under eight minutes
 	@echo "== stage 1: unit"; $(DEV)/pytest -q tests/unit
 	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q tests/sim
 	@echo "== stage 3: real parts"; $(DEV)/pytest -q tests/parts
+	@echo "== stage 4: charts"; $(CHARTS)/pytest -q tests/chart
+
+.PHONY: charts
+charts: $(VENV)/charts/.ready ## the chart checks alone: lint, values, rendering, schemas, security
+	@$(CHARTS)/pytest -q tests/chart
 
 .PHONY: sim
 sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123
@@ -115,9 +123,10 @@ format: setup ## rewrite the code the way ruff formats it
 	$(DEV)/ruff format .
 
 .PHONY: generate
-generate: setup ## write again what is generated from the code: the wire's schema, the page of problems
+generate: setup ## write again what is generated from the code: the wire's schema, the page of problems, the charts' tables and schemas
 	$(DEV)/signalyard schema --out src/signalyard/wire.schema.json
 	$(DEV)/signalyard schema --problems --out docs/problems.md
+	$(DEV)/python -m signalyard_charts helm
 
 .PHONY: lock
 lock: | $(UV) ## resolve the dependencies again and write the hashed locks
@@ -136,6 +145,9 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	    --custom-compile-command "make lock" --upgrade --constraint locks/runtimes.txt $$others --extra $$framework \
 	    pyproject.toml locks/build.in -o locks/runtimes-$$framework.txt; \
 	done
+	@echo "lock: charts"
+	@$(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --upgrade --constraint locks/dev.txt pyproject.toml locks/charts.in locks/build.in -o locks/charts.txt
 	@for name in $(PEERS); do \
 	  echo "lock: $$name"; \
 	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

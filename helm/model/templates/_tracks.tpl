@@ -1,7 +1,8 @@
 {{/*
 The tracks as a JSON list, each with `pods` and its own keys over them, merged as helm merges values, and besides: track
 (stable, canary, shadow, standby), component (the same, or standby-VERSION), name (of its Deployment or InferenceService),
-service (of its Service), size (its pods at their most).
+service (of its Service), size (its pods at their most), shared (whether its InferenceService is a track's before it, because both
+serve the same version).
 */}}
 {{- define "signalyard-model.tracks" -}}
 {{- $root := . -}}
@@ -17,6 +18,11 @@ service (of its Service), size (its pods at their most).
 {{- /* A way back that is smaller than what it stands in for is none. */}}
 {{- $own := mergeOverwrite (dict "replicas" $stable.size "autoscaling" (dict "enabled" false)) (deepCopy .) -}}
 {{- $tracks = append $tracks (include "signalyard-model.track" (dict "root" $root "track" "standby" "component" $component "own" $own) | fromJson) -}}
+{{- end -}}
+{{- $names := dict -}}
+{{- range $tracks -}}
+{{- $_ := set . "shared" (hasKey $names .name) -}}
+{{- $_ := set $names .name true -}}
 {{- end -}}
 {{- $tracks | toJson -}}
 {{- end -}}
@@ -40,9 +46,12 @@ service (of its Service), size (its pods at their most).
 {{/* What no schema can say. Each message names the field and what would be right. */}}
 {{- define "signalyard-model.check" -}}
 {{- $values := .Values -}}
-{{- $old := len $values.standbys -}}
-{{- if and (lt $old (int $values.keep.versions)) (not $values.keep.fewer) -}}
-{{- fail (printf "standbys: %d old version(s), and keep.versions asks for %d: list the versions to go back to, or say in keep.fewer why there are fewer, such as: first install" $old (int $values.keep.versions)) -}}
+{{- $old := list -}}
+{{- range $values.standbys -}}
+{{- if ne .version $values.tracks.stable.version -}}{{- $old = append $old .version -}}{{- end -}}
+{{- end -}}
+{{- if and (lt (len $old) (int $values.keep.versions)) (not $values.keep.fewer) -}}
+{{- fail (printf "standbys: %d version(s) other than stable's, and keep.versions asks for %d: list the versions to go back to, or say in keep.fewer why there are fewer, such as: first install" (len $old) (int $values.keep.versions)) -}}
 {{- end -}}
 {{- if and $values.route.create (not $values.route.spec.instruments) -}}
 {{- fail "route.spec.instruments: is required, such as [\"rb*.SHFE\"]; or set route.create to false" -}}
@@ -50,14 +59,27 @@ service (of its Service), size (its pods at their most).
 {{- if and $values.route.create (not $values.route.spec.mapping) -}}
 {{- fail "route.spec.mapping: is required, such as {long: {enter: 0.6}}; or set route.create to false" -}}
 {{- end -}}
-{{- $served := dict -}}
+{{- $digests := dict -}}
+{{- $versions := dict -}}
+{{- $standbys := dict -}}
 {{- range $track := include "signalyard-model.tracks" . | fromJsonArray -}}
 {{- $place := eq $track.track "standby" | ternary (printf "standbys (version %s)" $track.version) (printf "tracks.%s" $track.track) -}}
 {{- $name := include "signalyard-model.dns" $track.version -}}
-{{- if hasKey $served $name -}}
-{{- fail (printf "%s.version: %q is %s's too, or gives the same name; every track serves a version of its own" $place $track.version (get $served $name)) -}}
+{{- if ne (get $versions $name | default $track.version) $track.version -}}
+{{- fail (printf "%s.version: %q and %q give the same names; call one of them otherwise" $place $track.version (get $versions $name)) -}}
 {{- end -}}
-{{- $_ := set $served $name $place -}}
+{{- $_ := set $versions $name $track.version -}}
+{{- /* A version may be on two tracks for a while, as in a promotion; but it is one bundle. */}}
+{{- if ne (get $digests $track.version | default $track.digest) $track.digest -}}
+{{- fail (printf "%s.digest: version %q has another digest on another track; a version is one bundle" $place $track.version) -}}
+{{- end -}}
+{{- $_ := set $digests $track.version $track.digest -}}
+{{- if eq $track.track "standby" -}}
+{{- if hasKey $standbys $track.version -}}
+{{- fail (printf "standbys: version %q is there twice" $track.version) -}}
+{{- end -}}
+{{- $_ := set $standbys $track.version true -}}
+{{- end -}}
 {{- if lt (int $track.terminationGracePeriodSeconds) (add (int $track.preStopSeconds) 5 | int) -}}
 {{- fail (printf "%s: terminationGracePeriodSeconds is %d; it must be at least preStopSeconds and 5 more, %d, or requests are cut" $place (int $track.terminationGracePeriodSeconds) (add (int $track.preStopSeconds) 5)) -}}
 {{- end -}}
