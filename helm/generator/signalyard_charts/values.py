@@ -21,12 +21,12 @@ class Value:
     description: str
 
 
-class UndescribedValue(Exception):
+class UndescribedValueError(Exception):
     """A value has no comment. The message is its path."""
 
 
 def read_values(text: str) -> list[Value]:
-    """The values of a ``values.yaml``, in its order. Raises UndescribedValue for one that no comment describes."""
+    """The values of a ``values.yaml``, in its order. Raises UndescribedValueError for one that no comment describes."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
     return _values(root, text.splitlines(), ())
@@ -42,7 +42,7 @@ def _values(node: yaml.MappingNode, lines: list[str], above: tuple[str, ...]) ->
         elif isinstance(child, yaml.MappingNode) and child.value:
             found.extend(_values(child, lines, path))
         else:
-            raise UndescribedValue(".".join(path))
+            raise UndescribedValueError(".".join(path))
     return found
 
 

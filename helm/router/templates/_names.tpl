@@ -52,4 +52,8 @@ default
 {{- if and (not .Values.admin.expose) (or .Values.admin.tokensSecret .Values.admin.tlsSecret) -}}
 {{- fail "admin.expose: is false, so admin.tokensSecret and admin.tlsSecret have no use; set it to true or empty them" -}}
 {{- end -}}
+{{- $least := add (int .Values.preStopSeconds) (int .Values.drainSeconds) 5 -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $least) -}}
+{{- fail (printf "terminationGracePeriodSeconds: is %d; it must be at least preStopSeconds, drainSeconds and 5 more, %d, or the journal is cut off" (int .Values.terminationGracePeriodSeconds) $least) -}}
+{{- end -}}
 {{- end -}}

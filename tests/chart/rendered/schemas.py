@@ -10,20 +10,20 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import yaml
 
 from rendered.charts import Object, pod_of
+from signalyard_router.rules.documents import parse_document
+from signalyard_router.rules.route import compile_route
 
-_ROOT = Path(__file__).resolve().parents[3]
 _SCHEMAS = Path(__file__).resolve().parents[1] / "schemas"
 KUBERNETES = "1.34"
 
 
 def validate(each: Object) -> None:
-    """Raises kubernetes_validate.ValidationError or jsonschema.ValidationError."""
+    """Raises kubernetes_validate.ValidationError, jsonschema.ValidationError or, for a route, what the router says against it."""
     kind = each["kind"]
     if kind == "SignalRoute":
-        jsonschema.validate(each, _definition("signalroutes"), cls=jsonschema.Draft202012Validator)
+        compile_route(parse_document({**each, "metadata": {"name": each["metadata"]["name"]}}, kind))
     elif (_SCHEMAS / f"{kind}.json").exists():
         schema: dict[str, Any] = json.loads((_SCHEMAS / f"{kind}.json").read_text())
         jsonschema.validate(each, schema, cls=jsonschema.Draft202012Validator)
@@ -32,14 +32,3 @@ def validate(each: Object) -> None:
             kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **pod}, KUBERNETES, strict=True)
     else:
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
-
-
-def _definition(plural: str) -> dict[str, Any]:
-    """The schema of our own custom resource, from the definition that is installed."""
-    for path in sorted((_ROOT / "manifests" / "crds").glob("*.yaml")):
-        for definition in yaml.safe_load_all(path.read_text()):
-            if definition["spec"]["names"]["plural"] == plural:
-                (version,) = definition["spec"]["versions"]
-                schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
-                return schema
-    raise LookupError(f"no custom resource definition has the plural {plural}")

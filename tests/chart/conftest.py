@@ -1,0 +1,1 @@
+"""These tests run in the charts' environment: `make charts`."""
