@@ -123,10 +123,11 @@ format: setup ## rewrite the code the way ruff formats it
 	$(DEV)/ruff format .
 
 .PHONY: generate
-generate: setup ## write again what is generated from the code: the wire's schema, the page of problems, the charts' tables and schemas
+generate: setup ## write again what is generated from the code: the wire's schema, the page of problems, the charts' tables and schemas, the CRDs
 	$(DEV)/signalyard schema --out src/signalyard/wire.schema.json
 	$(DEV)/signalyard schema --problems --out docs/problems.md
 	$(DEV)/python -m signalyard_charts helm
+	$(DEV)/signalyard crds --out manifests/crds
 
 .PHONY: lock
 lock: | $(UV) ## resolve the dependencies again and write the hashed locks

@@ -114,7 +114,11 @@ class MappingPart(_Part, frozen=True):
 class FilterPart(_Part, frozen=True):
     """What may pass. Signals that reduce a position pass in any case, unless ``filter_exits``."""
 
-    directions: tuple[Direction, ...] = (Direction.LONG, Direction.SHORT, Direction.FLAT)
+    directions: Annotated[tuple[Direction, ...], msgspec.Meta(max_length=3)] = (
+        Direction.LONG,
+        Direction.SHORT,
+        Direction.FLAT,
+    )
     min_confidence: Unit | None = None
     filter_exits: bool = False
 
@@ -169,7 +173,7 @@ class PlanChecks(_Part, frozen=True):
 class PlanPart(_Part, frozen=True):
     """How the canary's weight grows by itself, and what makes it step back."""
 
-    steps: Annotated[tuple[PlanStep, ...], msgspec.Meta(min_length=1)]
+    steps: Annotated[tuple[PlanStep, ...], msgspec.Meta(min_length=1, max_length=64)]
     checks: PlanChecks = PlanChecks()
 
 
@@ -185,8 +189,8 @@ class SessionPart(_Part, frozen=True):
 
     timezone: NonEmpty
     hours: Annotated[tuple[HoursText, ...], msgspec.Meta(min_length=1, max_length=24)]
-    days: Annotated[tuple[Weekday, ...], msgspec.Meta(min_length=1)] = ("mon", "tue", "wed", "thu", "fri")
-    holidays: tuple[date, ...] = ()
+    days: Annotated[tuple[Weekday, ...], msgspec.Meta(min_length=1, max_length=7)] = ("mon", "tue", "wed", "thu", "fri")
+    holidays: Annotated[tuple[date, ...], msgspec.Meta(max_length=1000)] = ()
     eve: Literal["tradingDay", "calendarDay"] = "tradingDay"
 
 
@@ -235,17 +239,17 @@ class RouteSpec(_Part, frozen=True):
     """How the snapshots of a set of instruments go to the tracks of one model, and all the rules on the way."""
 
     model: NonEmpty
-    instruments: Annotated[tuple[NonEmpty, ...], msgspec.Meta(min_length=1)]
-    tracks: Annotated[tuple[TrackPart, ...], msgspec.Meta(min_length=1)]
+    instruments: Annotated[tuple[NonEmpty, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    tracks: Annotated[tuple[TrackPart, ...], msgspec.Meta(min_length=1, max_length=32)]
     mapping: MappingPart
     mode: Literal["live", "paper"] = "live"
     deadline: Duration = "100ms"
     max_age: Duration = "2s"
     max_skew: Duration = "250ms"
     valid_for: Duration = "5s"
-    pin: dict[str, Track] = {}
+    pin: Annotated[dict[str, Track], msgspec.Meta(max_length=1024)] = {}
     handover: Literal["whenFlat", "now"] = "whenFlat"
-    ladder: tuple[Rung, ...] | None = None
+    ladder: Annotated[tuple[Rung, ...], msgspec.Meta(max_length=32)] | None = None
     filters: FilterPart = FilterPart()
     dedupe: DedupePart = DedupePart()
     limits: LimitPart = LimitPart()
