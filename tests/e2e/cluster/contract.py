@@ -33,6 +33,9 @@ class Cluster(Protocol):
     def runtimes_image(self, framework: str = "lightgbm") -> str:
         """The same for a model server."""
 
+    def registry(self) -> str:
+        """Host and port of a registry for bundles, in plain HTTP, that pods and :meth:`client` commands reach."""
+
     def kill(self, name: str) -> None:
         """End a program of the cluster itself: ``kube-apiserver``, ``kubelet``. Raises NotImplementedError where that cannot be."""
 

@@ -12,6 +12,7 @@ from cluster.progress import step
 _CLIENT = "signalyard-e2e-client"
 _NAMESPACE = "default"
 _BUILD_SECONDS = 1800.0
+_PULLED = "an image of ours that the cluster's nodes can pull"
 KIND = "signalyard-e2e"
 
 
@@ -41,11 +42,17 @@ class GivenCluster:
 
     def router_image(self) -> str:
         """Raises CommandError."""
-        return _named("E2E_ROUTER_IMAGE")
+        return _named("E2E_ROUTER_IMAGE", _PULLED)
 
     def runtimes_image(self, framework: str = "lightgbm") -> str:
         """Raises CommandError."""
-        return _named("E2E_RUNTIMES_IMAGE")
+        return _named("E2E_RUNTIMES_IMAGE", _PULLED)
+
+    def registry(self) -> str:
+        """Raises CommandError."""
+        return _named(
+            "E2E_REGISTRY", "a registry, HOST:PORT in plain HTTP, that the cluster's pods and this machine reach"
+        )
 
     def kill(self, name: str) -> None:
         """It is not ours to kill."""

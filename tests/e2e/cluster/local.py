@@ -1,6 +1,5 @@
 """A real Kubernetes on this machine: up, used, down."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import packages, programs
+from cluster import packages, programs, stores, volumes
 from cluster.commands import CommandError, run
 from cluster.control_plane import IDENTITIES, ControlPlane
 from cluster.credentials import Credentials
@@ -88,6 +87,16 @@ class LocalCluster:
         """The same for a model server. Raises CommandError."""
         return self._provide(Images(self.places).runtimes(framework))
 
+    def registry(self) -> str:
+        """Host and port of a registry, in plain HTTP, for pods and :meth:`client` commands. Raises CommandError."""
+        self._store("registry", f"http://{stores.REGISTRY}/v2/")
+        return stores.REGISTRY
+
+    def s3(self) -> str:
+        """URL of an S3 API, for the same. Raises CommandError."""
+        self._store("s3", f"{stores.S3}/moto-api/")
+        return stores.S3
+
     def load(self, images: Iterable[Image | Path]) -> None:
         """Give the node images, from archives. Raises CommandError."""
         for image in images:
@@ -127,6 +136,8 @@ class LocalCluster:
             "kubelet": lambda: node.kubelet(url),
             "kube-proxy": lambda: node.proxy(url),
             "coredns": lambda: node.dns(url),
+            "registry": stores.Stores(self.places).registry,
+            "s3": stores.Stores(self.places).s3,
         }
         return makers[name]()
 
@@ -149,6 +160,12 @@ class LocalCluster:
         path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
         self.services.wait("kubelet", "the node", lambda: self._says("True", "get", "node", NODE, "-o", path), timeout)
 
+    def _store(self, name: str, url: str) -> None:
+        if not self.services.running(name):
+            self.start(name)
+        look = self.client(["curl", "-fsS", "-o", "/dev/null", "--max-time", "5", url])
+        self.services.wait(name, name, lambda: _succeeds(look), 60)
+
     def _provide(self, image: Image) -> str:
         self.load([image])
         return image.name
@@ -164,25 +181,19 @@ class LocalCluster:
         self.await_api()
         for name in ("kube-controller-manager", "kube-scheduler"):
             self.start(name)
-        containers = self.node.containers("version")
-        self.services.wait("containerd", "containerd", lambda: self._inside(containers), 60)
+        containers = self.namespaces.all(self.node.containers("version"))
+        self.services.wait("containerd", "containerd", lambda: _succeeds(containers), 60)
         self.load([pause])
         for name in ("kubelet", "kube-proxy", "coredns"):
             self.start(name)
         self.await_node()
+        self.run("kubectl", "create", "-f", "-", stdin=volumes.objects(self.places.node / "volumes", NODE))
 
     def _says(self, expected: str, *arguments: str) -> bool:
         try:
             return self.run("kubectl", "--request-timeout=5s", *arguments, timeout=10).strip() == expected
         except CommandError:
             return False
-
-    def _inside(self, command: Sequence[object]) -> bool:
-        try:
-            self.namespaces.run(command)
-        except CommandError:
-            return False
-        return True
 
 
 def down(places: Places) -> None:
@@ -195,6 +206,14 @@ def down(places: Places) -> None:
     if places.node.exists():
         shutil.rmtree(places.node)
     _RECORD.unlink(missing_ok=True)
+
+
+def _succeeds(command: Sequence[object]) -> bool:
+    try:
+        run(command, timeout=10)
+    except CommandError:
+        return False
+    return True
 
 
 def _hierarchies() -> list[Path]:
@@ -219,8 +238,3 @@ def _remove_groups() -> None:
         if group.exists():
             for folder, _, _ in os.walk(group, topdown=False):
                 Path(folder).rmdir()
-
-
-def record() -> dict[str, int]:
-    """What is known of the machine's node, for ``status``."""
-    return json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
