@@ -69,7 +69,7 @@ class Images:
 
     def base(self) -> tuple[str, str]:
         """The names of the image that ours are made on and of the one that they are built in. Raises CommandError."""
-        with self._alone():
+        with self._alone("base"):
             if not self._exists(_BASE):
                 self._make_base()
             if not self._exists(_BUILDER):
@@ -92,7 +92,7 @@ class Images:
         given = dict(arguments or {})
         if context == PROJECT:
             given["BASE"], given["BUILDER"] = self.base()
-        with self._alone(), step(f"image {name}"):
+        with self._alone(_file(name)), step(f"image {name}"):
             options = [part for key, value in given.items() for part in ("--build-arg", f"{key}={value}")]
             self._buildah(*self._bud(), *options, "-t", name, "-f", context / dockerfile, context)
             return Image(name, self._archive(name))
@@ -133,7 +133,7 @@ class Images:
     def _archive(self, name: str) -> Path:
         folder = self.places.cache / "archives"
         folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / (name.removeprefix("localhost/").replace(":", "-").replace("/", "-") + ".tar")
+        archive = folder / f"{_file(name)}.tar"
         known = archive.with_suffix(".id")
         identity = self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", name)
         if not archive.exists() or not known.exists() or known.read_text() != identity:
@@ -170,8 +170,12 @@ class Images:
         ]
         return run(command, timeout=_BUILD_SECONDS, stdin=stdin, env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
 
-    def _alone(self) -> "_Lock":
-        return _Lock(self.places.cache / "images.lock")
+    def _alone(self, what: str) -> "_Lock":
+        return _Lock(self.places.cache / "archives" / f"{what}.lock")
+
+
+def _file(name: str) -> str:
+    return name.removeprefix("localhost/").replace(":", "-").replace("/", "-")
 
 
 class _Lock:

@@ -1,10 +1,11 @@
 """A real Kubernetes on this machine: up, used, down."""
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,15 +198,36 @@ class LocalCluster:
 
 
 def down(places: Places) -> None:
-    """End the machine's node, whoever started it, and take away what is left of it. Raises CommandError."""
+    """End the machine's node, whoever started it, take away what is left of it, and look that nothing is.
+
+    Raises CommandError, naming what is left.
+    """
     namespaces = Namespaces.read(_RECORD)
+    network = 0
     if namespaces is not None:
+        network = namespaces.network_number()
         with step("end the node"):
             namespaces.end()
     _remove_groups()
     if places.node.exists():
         shutil.rmtree(places.node)
     _RECORD.unlink(missing_ok=True)
+    if left := [*_processes(network), *_mounts(places.node), *filter(Path.exists, map(_group, _hierarchies()))]:
+        raise CommandError(f"left behind: {', '.join(map(str, left))}")
+
+
+def _processes(network: int) -> Iterator[str]:
+    """Clients that were started in the node's network and have not ended with it; they keep it alive."""
+    for process in Path("/proc").glob("[0-9]*") if network else ():
+        with contextlib.suppress(OSError):  # it has ended
+            if (process / "ns" / "net").stat().st_ino == network:
+                yield f"process {process.name} ({(process / 'cmdline').read_text().replace(chr(0), ' ').strip()})"
+
+
+def _mounts(folder: Path) -> Iterator[str]:
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if str(folder) in line:
+            yield f"mount {line.split()[1]}"
 
 
 def _succeeds(command: Sequence[object]) -> bool:
@@ -222,9 +244,13 @@ def _hierarchies() -> list[Path]:
     return [Path(fields[1]) for fields in mounts if fields[2] in ("cgroup", "cgroup2")]
 
 
+def _group(root: Path) -> Path:
+    return root / GROUP
+
+
 def _make_groups() -> None:
     for root in _hierarchies():
-        group = root / GROUP
+        group = _group(root)
         group.mkdir(exist_ok=True)
         for given in ("cpuset.cpus", "cpuset.mems"):
             # Version 1 lets no process into a set of no processors.
@@ -234,7 +260,7 @@ def _make_groups() -> None:
 
 def _remove_groups() -> None:
     for root in _hierarchies():
-        group = root / GROUP
+        group = _group(root)
         if group.exists():
             for folder, _, _ in os.walk(group, topdown=False):
                 Path(folder).rmdir()

@@ -83,6 +83,10 @@ class Namespaces:
         """The command that runs ``command`` in all of the namespaces."""
         return ["nsenter", f"--target={self.first}", "--net", "--mount", "--pid", "--", *map(str, command)]
 
+    def network_number(self) -> int:
+        """The inode by which the kernel knows the network."""
+        return Path(f"/proc/{self.first}/ns/net").stat().st_ino
+
     def run(self, command: Sequence[object], timeout: float = 30.0, stdin: str | None = None) -> str:
         """Run ``command`` in all of them to its end. Raises CommandError."""
         return run(self.all(command), timeout=timeout, stdin=stdin)

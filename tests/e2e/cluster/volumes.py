@@ -31,7 +31,7 @@ def _volume(folder: Path, node: str) -> dict[str, object]:
         "metadata": {"name": f"folder-{folder.name}"},
         "spec": {
             "capacity": {"storage": "100Gi"},
-            "accessModes": ["ReadWriteOnce", "ReadWriteOncePod"],
+            "accessModes": ["ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": "standard",
             "local": {"path": str(folder)},
