@@ -58,12 +58,30 @@ $(PEERS:%=$(VENV)/%/.ready) $(STANDINS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: lo
 run: setup ## the demonstration: real ticks through bundle, model server and router to journalled decisions
 	@$(DEV)/signalyard demo
 
+# Prometheus's own checkers: those on PATH, else Debian's, unpacked here and not installed, so that nothing is started.
+CHECKERS := .cache/prometheus
+MISSING := $(foreach tool,promtool amtool,$(if $(shell command -v $(tool)),,$(CHECKERS)/usr/bin/$(tool)))
+PACKAGE_promtool := prometheus
+PACKAGE_amtool := prometheus-alertmanager
+
+$(CHECKERS)/usr/bin/%:
+	@echo "setup: $* from Debian's $(PACKAGE_$*)"
+	@command -v apt-get > /dev/null && command -v dpkg > /dev/null || { \
+	  echo "$* is not on PATH, and this is no Debian to take it from: install Prometheus's $* and put it on PATH" >&2; exit 1; }
+	@mkdir -p $(CHECKERS)/packages
+	@cd $(CHECKERS)/packages && timeout 300 apt-get download -q $(PACKAGE_$*) > /dev/null || { \
+	  echo "$* is not on PATH, and apt-get cannot download $(PACKAGE_$*): run apt-get update, or install $*" >&2; exit 1; }
+	@dpkg -x $(CHECKERS)/packages/$(PACKAGE_$*)_*.deb $(CHECKERS)
+	@rm -r $(CHECKERS)/packages
+	@touch $@
+
 .PHONY: test
-test: setup $(VENV)/charts/.ready ## unit tests, simulated worlds, tests with real parts, charts; no cluster, no Docker, under eight minutes
+test: setup $(VENV)/charts/.ready $(MISSING) ## unit tests, simulated worlds, tests with real parts, charts, rules; no cluster, no Docker, under eight minutes
 	@echo "== stage 1: unit"; $(DEV)/pytest -q tests/unit
 	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q tests/sim
 	@echo "== stage 3: real parts"; $(DEV)/pytest -q tests/parts
 	@echo "== stage 4: charts"; $(CHARTS)/pytest -q tests/chart
+	@echo "== stage 5: rules and dashboards"; $(DEV)/pytest -q tests/rules
 
 .PHONY: charts
 charts: $(VENV)/charts/.ready ## the chart checks alone: lint, values, rendering, schemas, security
