@@ -68,11 +68,11 @@ $(CHECKERS)/usr/bin/%:
 	@echo "setup: $* from Debian's $(PACKAGE_$*)"
 	@command -v apt-get > /dev/null && command -v dpkg > /dev/null || { \
 	  echo "$* is not on PATH, and this is no Debian to take it from: install Prometheus's $* and put it on PATH" >&2; exit 1; }
-	@mkdir -p $(CHECKERS)/packages
-	@cd $(CHECKERS)/packages && timeout 300 apt-get download -q $(PACKAGE_$*) > /dev/null || { \
+	@mkdir -p $(CHECKERS)/$*
+	@cd $(CHECKERS)/$* && timeout 300 apt-get download -q $(PACKAGE_$*) > /dev/null || { \
 	  echo "$* is not on PATH, and apt-get cannot download $(PACKAGE_$*): run apt-get update, or install $*" >&2; exit 1; }
-	@dpkg -x $(CHECKERS)/packages/$(PACKAGE_$*)_*.deb $(CHECKERS)
-	@rm -r $(CHECKERS)/packages
+	@dpkg -x $(CHECKERS)/$*/$(PACKAGE_$*)_*.deb $(CHECKERS)
+	@rm -r $(CHECKERS)/$*
 	@touch $@
 
 .PHONY: test
@@ -141,10 +141,11 @@ format: setup ## rewrite the code the way ruff formats it
 	$(DEV)/ruff format .
 
 .PHONY: generate
-generate: setup ## write again what is generated from the code: the wire's schema, the page of problems, the charts' tables and schemas, the CRDs
+generate: setup ## write again what is generated from the code: the wire's schema, the page of problems, the charts' tables, schemas and dashboards, the CRDs
 	$(DEV)/signalyard schema --out src/signalyard/wire.schema.json
 	$(DEV)/signalyard schema --problems --out docs/problems.md
 	$(DEV)/python -m signalyard_charts helm
+	$(DEV)/python -m signalyard_dashboards helm
 	$(DEV)/signalyard crds --out manifests/crds
 
 .PHONY: lock
