@@ -181,6 +181,8 @@ async def running(
             if documents.known:
                 router.asked()
             rounds.start()
+            if cluster is not None:
+                cluster.tell(router, journal, documents)
             yield Running(router, Board(router, journal, upstream, documents))
         finally:
             await rounds.close()

@@ -383,6 +383,7 @@ class Router:
         """The router as it stands, for people."""
         unready = self.unready()
         now = self._journal.now
+        signalled = self.signalled()
         return Status(
             ready=not unready,
             unready=unready,
@@ -391,15 +392,32 @@ class Router:
             epoch=self._journal.epoch,
             journal_available=self._journal.available,
             rows_in_flight=self._in_flight,
-            routes=[self._route_status(route, now) for _, route in sorted(self._table.routes.items())],
+            routes=[
+                self._route_status(route, now, signalled.get(route.name, set()))
+                for _, route in sorted(self._table.routes.items())
+            ],
             levers=[lever for lever in self._journal.levers if not lever.expired(now)],
             plans={name: plan for name, plan in self._journal.plans.items() if name in self._routes},
             latches=self._journal.latches(),
             alerts=self._watch.alerts(now) if self._watch is not None else [],
         )
 
-    def _route_status(self, route: Route, now: int) -> RouteStatus:
-        signalled = {opinion.symbol for opinion in self._journal.opinions() if opinion.route == route.name}
+    def signalled(self) -> dict[str, set[str]]:
+        """The instruments on which each route has had a say."""
+        found: dict[str, set[str]] = {}
+        for opinion in self._journal.opinions():
+            found.setdefault(opinion.route, set()).add(opinion.symbol)
+        return found
+
+    def assignment(self, route: Route, signalled: set[str]) -> dict[str, Track]:
+        """The track that decides for each instrument that was seen on a route."""
+        return {
+            symbol: self._table.rung(route, symbol, self._journal.owner(route.name, symbol)).track
+            for symbol in sorted(self._table.seen(route) | signalled)
+        }
+
+    def tracks(self, route: Route) -> list[TrackStatus]:
+        """A route's versions as they stand."""
         tracks: list[TrackStatus] = []
         rungs: tuple[TrackRung | ShadowRung, ...] = (*route.tracks.values(), *route.standbys, *route.shadows)
         for rung in rungs:
@@ -417,6 +435,9 @@ class Router:
                     mirror=rung.mirror / 100 if isinstance(rung, ShadowRung) else None,
                 )
             )
+        return tracks
+
+    def _route_status(self, route: Route, now: int, signalled: set[str]) -> RouteStatus:
         return RouteStatus(
             route=route.name,
             revision=route.revision,
@@ -424,11 +445,8 @@ class Router:
             model=route.model,
             mode="paper" if route.gate.paper else "live",
             instruments=route.instruments,
-            tracks=tracks,
-            assignment={
-                symbol: self._table.rung(route, symbol, self._journal.owner(route.name, symbol)).track
-                for symbol in sorted(self._table.seen(route) | signalled)
-            },
+            tracks=self.tracks(route),
+            assignment=self.assignment(route, signalled),
             override=route.override,
             rolled_back=route.rolled_back.target.version if route.rolled_back else None,
             document_weights={track: slots / 100 for track, slots in self._routes[route.name].weights.items()},

@@ -1,7 +1,9 @@
 """All that a router has of its cluster, wired."""
 
 import asyncio
+import json
 import logging
+import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
@@ -11,12 +13,17 @@ from prometheus_client import CollectorRegistry
 from signalyard_router.adapters.kube.access import Access, from_kubeconfig, in_cluster
 from signalyard_router.adapters.kube.api import Api
 from signalyard_router.adapters.kube.discovery import SliceDiscovery
+from signalyard_router.adapters.kube.errors import ApiError
+from signalyard_router.adapters.kube.lease import LeaseHolder
 from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.adapters.kube.objects import EndpointSlice, RouteObject, Service
 from signalyard_router.adapters.kube.reflector import Kept, Reflector, Resource
 from signalyard_router.adapters.kube.routes import KubeRouteStore
 from signalyard_router.adapters.kube.settings import KubeSettings
-from signalyard_router.ports import World
+from signalyard_router.adapters.kube.status import StatusWriter
+from signalyard_router.control.documents import Documents
+from signalyard_router.ports import Journal, World
+from signalyard_router.router import Router
 
 _log = logging.getLogger("signalyard.router.kube")
 
@@ -40,13 +47,15 @@ class Cluster:
         self._metrics = KubeMetrics(registry)
         self._api = Api(world.network, access, settings)
         self._tasks: list[asyncio.Task[None]] = []
+        identity = settings.identity or socket.gethostname()
+        self._lease = LeaseHolder(world, self._api, access.namespace, identity, settings, self._metrics)
         self._reflectors: list[Reflector[Any]] = []
         self.namespaces = settings.namespaces or (access.namespace,)
         self.store = KubeRouteStore(settings, self._metrics)
         self.discovery = SliceDiscovery()
-        routes = []
+        self._routes: list[Reflector[RouteObject]] = []
         for namespace in self.namespaces:
-            routes.append(self._reflector(_ROUTES, "signalroutes", namespace, RouteObject, self.store.changed))
+            self._routes.append(self._reflector(_ROUTES, "signalroutes", namespace, RouteObject, self.store.changed))
             self.discovery.follow(
                 self._reflector(
                     _CORE, "services", namespace, Service, partial(self.discovery.service_changed, namespace)
@@ -59,7 +68,7 @@ class Cluster:
                     partial(self.discovery.slice_changed, namespace),
                 ),
             )
-        self.store.follow(routes)
+        self.store.follow(self._routes)
 
     async def start(self) -> None:
         """Begin to follow, and give the first lists a moment; who starts without an API server starts without them."""
@@ -75,11 +84,33 @@ class Cluster:
             problems = sorted({reflector.problem for reflector in self._reflectors if reflector.problem})
             _log.error('event=kube_not_listed detail="%s"', "; ".join(problems))
 
+    def tell(self, router: Router, journal: Journal, documents: Documents) -> None:
+        """Write from now on, as far as the lease is held, what becomes of the routes."""
+        writer = StatusWriter(
+            self._world,
+            self._api,
+            self._settings,
+            self._metrics,
+            self._routes,
+            self.store,
+            self.discovery,
+            self._lease,
+            router,
+            journal,
+            documents,
+        )
+        self._begin(self._lease.run())
+        self._begin(writer.run())
+
     async def close(self) -> None:
-        """Follow no more."""
+        """Follow no more, and let another one have the lease."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._lease.release()
+        except ApiError as exc:
+            _log.warning("event=lease_kept detail=%s", json.dumps(str(exc)))
         self._api.close()
 
     async def _tell_when_listed(self, namespace: str) -> None:

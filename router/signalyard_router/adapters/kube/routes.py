@@ -11,7 +11,7 @@ from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.adapters.kube.objects import RouteObject
 from signalyard_router.adapters.kube.reflector import Reflector
 from signalyard_router.adapters.kube.settings import KubeSettings
-from signalyard_router.rules.documents import API_VERSION, RouteDocument, in_namespace, parse_document
+from signalyard_router.rules.documents import API_VERSION, RouteDocument, in_namespace, parse_document, revision
 from signalyard_router.rules.route import compile_route
 
 _log = logging.getLogger("signalyard.router.kube")
@@ -29,6 +29,7 @@ class Judgement(msgspec.Struct, frozen=True):
     uid: str
     generation: int
     document: RouteDocument | None = None
+    revision: str = ""
     reason: str = ""
     message: str = ""
 
@@ -133,8 +134,9 @@ def judge(item: RouteObject, namespace: str) -> Judgement:
     except SignalyardError as exc:
         field = exc.pointer.strip("/").replace("/", ".")
         text = exc.detail.removeprefix(f"{where}: ")
-        return Judgement(meta.uid, meta.generation, None, INVALID, f"{field}: {text}" if field else text)
-    return Judgement(meta.uid, meta.generation, document)
+        message = f"{field}: {text}" if field else text
+        return Judgement(meta.uid, meta.generation, reason=INVALID, message=message)
+    return Judgement(meta.uid, meta.generation, document, revision(document))
 
 
 def _spec_of(item: RouteObject) -> tuple[str, int]:
@@ -160,4 +162,4 @@ def _owners(objects: Mapping[tuple[str, str], RouteObject]) -> dict[str, tuple[s
 def _taken(item: RouteObject, namespace: str) -> Judgement:
     meta = item.metadata
     text = f"the route {meta.name!r} of namespace {namespace} has this name already: give this one another name"
-    return Judgement(meta.uid, meta.generation, None, NAME_TAKEN, text)
+    return Judgement(meta.uid, meta.generation, reason=NAME_TAKEN, message=text)
