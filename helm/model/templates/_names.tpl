@@ -34,3 +34,25 @@ app.kubernetes.io/component: {{ . }}
 default
 {{- end -}}
 {{- end -}}
+
+{{/*
+What finds a track's pods. A Deployment's go by their component; an InferenceService's by itself, because it may change its track.
+Given (dict "root" $ "track" track).
+*/}}
+{{- define "signalyard-model.pods" -}}
+{{- if eq .track.workload "InferenceService" -}}
+{{ include "signalyard-model.selector" (dict "root" .root) }}
+signalyard.io/server: {{ .track.name }}
+{{- else -}}
+{{ include "signalyard-model.selector" (dict "root" .root "component" .track.component) }}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of a track's objects; those of an InferenceService know of no track, for the same reason. */}}
+{{- define "signalyard-model.trackLabels" -}}
+{{- if eq .track.workload "InferenceService" -}}
+{{ include "signalyard-model.labels" (dict "root" .root) }}
+{{- else -}}
+{{ include "signalyard-model.labels" (dict "root" .root "component" .track.component) }}
+{{- end -}}
+{{- end -}}

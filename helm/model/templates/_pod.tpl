@@ -74,10 +74,10 @@ affinity:
 {{- if .track.spread }}
 topologySpreadConstraints:
   {{- range $constraint := .track.spread }}
-  - {{- toYaml $constraint | nindent 4 }}
+  - {{ toYaml $constraint | indent 4 | trim }}
     labelSelector:
       matchLabels:
-        {{- include "signalyard-model.selector" (dict "root" $.root "component" $.track.component) | nindent 8 }}
+        {{- include "signalyard-model.pods" $ | nindent 8 }}
   {{- end }}
 {{- end }}
 {{- end -}}
