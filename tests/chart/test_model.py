@@ -4,7 +4,6 @@ from typing import Any
 
 import helm_python
 import pytest
-
 from rendered.charts import Object, Rendered, changed, render, values_of
 
 Values = dict[str, Any]

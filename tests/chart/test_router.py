@@ -1,0 +1,122 @@
+"""What the router chart makes of its values."""
+
+import yaml
+from rendered.charts import HELM, Object, Rendered, changed, render, values_of
+
+Rules = list[dict[str, list[str]]]
+
+WATCHING: Rules = [
+    {"apiGroups": ["signalyard.io"], "resources": ["signalroutes"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["signalyard.io"], "resources": ["signalroutes/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+]
+
+
+def pod(release: Rendered, name: str = "rel") -> Object:
+    spec: Object = release.of("StatefulSet")[name]["spec"]["template"]["spec"]
+    return spec
+
+
+def settings(release: Rendered, name: str = "rel") -> dict[str, str]:
+    (container,) = pod(release, name)["containers"]
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
+def test_there_is_one_router_and_its_journal_is_on_a_volume_of_its_own() -> None:
+    release = render("router", {})
+    spec = release.of("StatefulSet")["rel"]["spec"]
+    assert spec["replicas"] == 1
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert "storageClassName" not in claim["spec"]
+    assert spec["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+    mounts = {each["name"]: each["mountPath"] for each in pod(release)["containers"][0]["volumeMounts"]}
+    assert mounts["journal"] == settings(release)["SIGNALYARD_JOURNAL"] == "/var/lib/signalyard"
+
+
+def test_no_class_and_the_default_class_of_a_volume_are_two_things() -> None:
+    by_hand = render("router", values_of("router", "04-admin-exposed")).of("StatefulSet")["signals"]["spec"]
+    assert by_hand["volumeClaimTemplates"][0]["spec"]["storageClassName"] == ""
+    assert by_hand["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+
+
+def test_its_rights_are_these_and_no_others() -> None:
+    release = render("router", values_of("router", "02-several-namespaces"))
+    roles = {
+        (each["metadata"]["namespace"], each["metadata"]["name"]): each["rules"]
+        for each in release.objects
+        if each["kind"] == "Role"
+    }
+    assert roles == {
+        ("metals", "rel"): WATCHING,
+        ("energy", "rel"): WATCHING,
+        ("trading", "rel-lease"): [
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {
+                "apiGroups": ["coordination.k8s.io"],
+                "resources": ["leases"],
+                "resourceNames": ["rel"],
+                "verbs": ["get", "update"],
+            },
+        ],
+    }
+    assert settings(release)["SIGNALYARD_LEASE"] == "rel"
+    assert settings(release)["SIGNALYARD_NAMESPACES"] == "metals,energy"
+    bindings = [each for each in release.objects if each["kind"] == "RoleBinding"]
+    assert len(bindings) == len(roles)
+    for each in bindings:
+        assert (each["metadata"]["namespace"], each["roleRef"]["name"]) in roles
+        assert each["subjects"] == [{"kind": "ServiceAccount", "name": "rel", "namespace": "trading"}]
+
+
+def test_each_right_says_what_it_is_for() -> None:
+    lines = (HELM / "router" / "templates" / "rbac.yaml").read_text().splitlines()
+    rights = [number for number, line in enumerate(lines) if line.startswith("  - apiGroups:")]
+    assert len(rights) == len(WATCHING) + 2
+    assert [lines[number] for number in rights if not lines[number - 1].startswith("  # ")] == []
+
+
+def test_levers_stay_inside_the_pod_unless_they_are_let_out_with_tokens_and_tls() -> None:
+    inside = render("router", {})
+    assert settings(inside)["SIGNALYARD_ADMIN_HOST"] == "127.0.0.1"
+    ports = [port["port"] for service in inside.of("Service").values() for port in service["spec"]["ports"]]
+    assert ports == [8090, 8090]
+
+    outside = render("router", values_of("router", "04-admin-exposed"))
+    said = settings(outside, "signals")
+    assert said["SIGNALYARD_ADMIN_HOST"] == "0.0.0.0"
+    assert {"SIGNALYARD_ADMIN_TOKENS", "SIGNALYARD_ADMIN_CERTIFICATE", "SIGNALYARD_ADMIN_KEY"} <= set(said)
+    assert [port["port"] for port in outside.of("Service")["signals"]["spec"]["ports"]] == [8090, 8091]
+    rules = outside.of("NetworkPolicy")["signals"]["spec"]["ingress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [[8090], [8091]]
+
+
+def test_documents_from_values_are_the_files_that_the_router_reads() -> None:
+    values = values_of("router", "03-config-map")
+    release = render("router", values)
+    (name,), (text,) = zip(*release.of("ConfigMap")["rel-routes"]["data"].items(), strict=True)
+    document = yaml.safe_load(text)
+    assert name == "rb-trend.yaml"
+    assert document["spec"] == values["routes"]["documents"]["rb-trend"]
+    assert settings(release)["SIGNALYARD_ROUTES_FROM"] == "folder"
+    # A change of documents must not start the pod anew.
+    more = changed(values, routes__documents__rb_mean=values["routes"]["documents"]["rb-trend"] | {"model": "rb-mean"})
+    more["routes"]["documents"]["rb-mean"] = more["routes"]["documents"].pop("rb_mean")
+    assert pod(render("router", more)) == pod(release)
+    assert set(render("router", more).of("ConfigMap")["rel-routes"]["data"]) == {"rb-trend.yaml", "rb-mean.yaml"}
+
+
+def test_numbers_reach_the_router_as_they_are_written() -> None:
+    said = settings(render("router", {"journal": {"segmentBytes": 1073741824}, "http": {"maxRequestRate": 0.5}}))
+    assert said["SIGNALYARD_SEGMENT_BYTES"] == "1073741824"
+    assert said["SIGNALYARD_MAX_REQUEST_RATE"] == "0.5"
+    assert said["SIGNALYARD_KEEP_BYTES"] == "6442450944"
+    assert "SIGNALYARD_KEEP_BYTES" not in settings(render("router", {"journal": {"keepBytes": 0}}))
+
+
+def test_the_notes_state_the_gap_and_the_levers() -> None:
+    notes = render("router", {}).notes
+    assert "There is one router" in notes
+    assert "kubectl -n trading exec statefulset/rel -- signalyard route halt" in notes
+    assert "kubectl -n trading delete pvc journal-rel-0" in notes
