@@ -10,11 +10,13 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import yaml
 
 from rendered.charts import Object, pod_of
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.route import compile_route
 
+_ROUTES = Path(__file__).resolve().parents[3] / "manifests" / "crds" / "signalroutes.signalyard.io.yaml"
 _SCHEMAS = Path(__file__).resolve().parents[1] / "schemas"
 KUBERNETES = "1.34"
 
@@ -23,6 +25,8 @@ def validate(each: Object) -> None:
     """Raises kubernetes_validate.ValidationError, jsonschema.ValidationError or, for a route, what the router says against it."""
     kind = each["kind"]
     if kind == "SignalRoute":
+        jsonschema.validate(each, _route_schema(), cls=jsonschema.Draft4Validator)
+        # The definition cannot say everything, and its server drops in silence what it does not know.
         compile_route(parse_document({**each, "metadata": {"name": each["metadata"]["name"]}}, kind))
     elif (_SCHEMAS / f"{kind}.json").exists():
         schema: dict[str, Any] = json.loads((_SCHEMAS / f"{kind}.json").read_text())
@@ -32,3 +36,9 @@ def validate(each: Object) -> None:
             kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **pod}, KUBERNETES, strict=True)
     else:
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
+
+
+def _route_schema() -> dict[str, Any]:
+    (version,) = yaml.safe_load(_ROUTES.read_text())["spec"]["versions"]
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    return schema
