@@ -245,3 +245,34 @@ def rest(
     readiness = Readiness()
     readiness.admit()
     return Rest(rest_app(settings, data_plane, handlers, readiness), settings, data_plane, handlers, engine)
+
+
+@pytest.fixture
+def plain_bundle(tmp_path: Path) -> Callable[..., tuple[Path, str]]:
+    """A bundle as far as its files go, which nothing loads: (folder, digest). ``files`` come beside the model and the golden rows."""
+
+    def make(version: str = "7", model: bytes = b"tree\n", **files: bytes) -> tuple[Path, str]:
+        folder = tmp_path / f"made-{version}"
+        contents = {"model.txt": model, "golden.json": b'{"columns": ["close"], "rows": [[1.0]], "score": [0.5]}'}
+        contents |= {name.replace("__", "/"): body for name, body in files.items()}
+        entries = {name: {"sha256": file_entry(body).sha256, "size": len(body)} for name, body in contents.items()}
+        manifest: dict[str, Any] = {
+            "format": 1,
+            "name": "rb-trend",
+            "version": version,
+            "framework": "lightgbm",
+            "schema": {"features": [{"name": "close"}]},
+            "output": {"kind": "probability", "neutral": 0.5},
+            "library": {"lightgbm": "4.6.0"},
+            "artifact": "model.txt",
+            "golden": {},
+            "files": entries,
+        }
+        digest = bundle_digest(json.dumps(manifest).encode())
+        for name, body in (contents | {"manifest.json": json.dumps(manifest | {"digest": digest}).encode()}).items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(body)
+        return folder, digest
+
+    return make
