@@ -58,7 +58,7 @@ $(PEERS:%=$(VENV)/%/.ready) $(STANDINS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: lo
 run: setup ## the demonstration: real ticks through bundle, model server and router to journalled decisions
 	@$(DEV)/signalyard demo
 
-# Prometheus's own checkers: those on PATH, else Debian's, unpacked here and not installed, so that nothing is started.
+# Prometheus's own checkers, and a registry: those on PATH, else Debian's, unpacked here and not installed, so that nothing is started.
 CHECKERS := .cache/prometheus
 MISSING := $(foreach tool,promtool amtool,$(if $(shell command -v $(tool)),,$(CHECKERS)/usr/bin/$(tool)))
 PACKAGE_promtool := prometheus
@@ -76,7 +76,7 @@ $(CHECKERS)/usr/bin/%:
 	@touch $@
 
 .PHONY: test
-test: setup $(VENV)/charts/.ready $(MISSING) ## unit tests, simulated worlds, tests with real parts, charts, rules; no cluster, no Docker, under eight minutes
+test: setup $(VENV)/charts/.ready $(STANDINS:%=$(VENV)/%/.ready) $(MISSING) ## unit tests, simulated worlds, tests with real parts, charts, rules; no cluster, no Docker, under eight minutes
 	@echo "== stage 1: unit"; $(DEV)/pytest -q tests/unit
 	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q tests/sim
 	@echo "== stage 3: real parts"; $(DEV)/pytest -q tests/parts
@@ -86,6 +86,14 @@ test: setup $(VENV)/charts/.ready $(MISSING) ## unit tests, simulated worlds, te
 .PHONY: charts
 charts: $(VENV)/charts/.ready ## the chart checks alone: lint, values, rendering, schemas, security
 	@$(CHARTS)/pytest -q tests/chart
+
+# What `make test` does with a small registry of our own, done with Debian's.
+REGISTRY := $(if $(shell command -v docker-registry),,$(CHECKERS)/usr/bin/docker-registry)
+PACKAGE_docker-registry := docker-registry
+
+.PHONY: test-registry
+test-registry: setup $(STANDINS:%=$(VENV)/%/.ready) $(REGISTRY) ## bundles to and from Debian's docker-registry
+	@PATH="$$PATH:$(CURDIR)/$(CHECKERS)/usr/bin" REGISTRY=docker-registry $(DEV)/pytest -q tests/parts/bundles/test_stores.py
 
 .PHONY: sim
 sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123
@@ -168,10 +176,11 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	@echo "lock: charts"
 	@$(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --upgrade --constraint locks/dev.txt pyproject.toml locks/charts.in locks/build.in -o locks/charts.txt
-	@for name in $(PEERS); do \
+	@for name in $(PEERS) $(STANDINS); do \
 	  echo "lock: $$name"; \
+	  constraint="--constraint locks/runtimes.txt"; [[ " $(PEERS) " == *" $$name "* ]] || constraint=; \
 	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make lock" --upgrade --constraint locks/runtimes.txt locks/$$name.in -o locks/$$name.txt; \
+	    --custom-compile-command "make lock" --upgrade $$constraint locks/$$name.in -o locks/$$name.txt; \
 	done
 
 .PHONY: print-extras

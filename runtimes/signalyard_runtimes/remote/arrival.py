@@ -74,7 +74,7 @@ def answer(call: Callable[[], _T], patience: Patience, tick: Callable[[], None])
 def _take(arrived: "queue.Queue[_T | _End]", patience: Patience, tick: Callable[[], None]) -> "_T | _End":
     waited = 0.0
     while True:
-        seconds = min(_TICK_SECONDS, patience.remaining)
+        seconds = min(_TICK_SECONDS, patience.remaining, patience.stall_seconds - waited)
         try:
             return arrived.get(timeout=seconds)
         except queue.Empty:

@@ -107,7 +107,11 @@ def ports(process: subprocess.Popen[str]) -> Served:
 
 @pytest.fixture(scope="module")
 def served(models: Path) -> Iterator[Served]:
-    process = start("--models", models, "--http-port", 0, "--grpc-port", 0, "--metrics-port", 0, "--warmup", 20)
+    digests = [json.loads(file.read_bytes())["digest"] for file in models.rglob("manifest.json")]
+    required = [option for digest in digests for option in ("--require", digest)]
+    process = start(
+        "--models", models, "--http-port", 0, "--grpc-port", 0, "--metrics-port", 0, "--warmup", 20, *required
+    )
     try:
         yield ports(process)
     finally:

@@ -1,5 +1,6 @@
 """The command line: bundle pack, verify, inspect; serve's refusals that need no server."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from signalyard.cli import main
+from signalyard.problems import ModelError
+from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.manifest import GoldenRows
+from signalyard_runtimes.mlserver.lightgbm import LightGBMRuntime
+from signalyard_runtimes.mlserver.planes import model_settings
 from signalyard_runtimes.packing import PackSpec
 
 
@@ -77,9 +82,36 @@ def test_a_spec_with_a_mistake_names_the_field(
 
 
 @pytest.mark.parametrize(
-    "command", [("bundle",), ("bundle", "pack"), ("bundle", "verify"), ("bundle", "inspect"), ("serve",)]
+    "command",
+    [("bundle",), *(("bundle", name) for name in ("pack", "verify", "inspect", "push", "pull", "fetch")), ("serve",)],
 )
 def test_help(run: Callable[..., Result], command: tuple[str, ...]) -> None:
     shown = run(*command, "--help")
     assert shown.exit_code == 0
     assert "Example" in shown.output or command == ("bundle",)
+
+
+OTHER = "sha256:" + "0" * 64
+
+
+def test_serve_refuses_what_is_not_required(
+    run: Callable[..., Result], lightgbm_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "termination-log"
+    monkeypatch.setenv("SIGNALYARD_TERMINATION_LOG", str(log))
+    digest = json.loads((lightgbm_bundle / "manifest.json").read_bytes())["digest"]
+    for required, words in (
+        ((OTHER,), f"bundle_not_required at /digest: bundle {lightgbm_bundle}: it is {digest}, required is {OTHER}"),
+        ((digest, OTHER), f"bundle_not_required: {lightgbm_bundle.parent}: required is {OTHER}, and it is not there"),
+        (("sha256:7",), "invalid_setting at /digest: 'sha256:7' is no digest: write sha256: and 64 digits 0-9, a-f"),
+    ):
+        options = [option for each in required for option in ("--require", each)]
+        found = run("serve", "--models", lightgbm_bundle.parent, *options)
+        assert (found.exit_code, found.stderr) == (1, f"signalyard: {words}\n")
+        assert log.read_text() == words
+
+
+def test_what_serve_read_is_what_is_loaded(lightgbm_bundle: Path) -> None:
+    manifest = msgspec.structs.replace(store.read_manifest(lightgbm_bundle), digest=OTHER)
+    with pytest.raises(ModelError, match=f"asked for was {OTHER}"):
+        asyncio.run(LightGBMRuntime(model_settings(lightgbm_bundle, manifest)).load())
