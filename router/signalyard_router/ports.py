@@ -152,8 +152,9 @@ class Journal(Protocol):
         """Where each route's plan stands."""
         ...
 
-    async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> None:
-        """Record that a plan takes a step; its time becomes the record's. Raises RouterError as `commit` does."""
+    async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> bool:
+        """Record that a plan takes a step; its time becomes the record's. False where the plan was interrupted before: then there is
+        no record. Raises RouterError as `commit` does."""
         ...
 
     def latches(self) -> list[tuple[str, str | None]]:

@@ -102,7 +102,8 @@ class Delivery:
         before = self._journal.plans.get(route.name)
         summary = self._of(route.name, before).summary() if before is not None and before.plan == plan.id else {}
         progress = Progress(plan=plan.id, step=step, state=state, canary=canary, at=0, why=why)
-        await self._journal.step(route.name, progress, summary)
+        if not await self._journal.step(route.name, progress, summary):
+            return
         self._router.refresh()
         self._steps.labels(route.name, state).inc()
         level = logging.ERROR if state == "back" else logging.INFO

@@ -243,8 +243,9 @@ class LocalJournal:
     def plans(self) -> Mapping[str, Progress]:
         return self._gate.plans
 
-    async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> None:
-        await self._enqueue([_PlanEntry(route, progress, evidence)])
+    async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> bool:
+        (record,) = await self._enqueue([_PlanEntry(route, progress, evidence)])
+        return record is not None
 
     async def pull(self, order: Order, base: str = "") -> Lever:
         (record,) = await self._enqueue([_LeverEntry(order, base)])
@@ -474,6 +475,9 @@ class LocalJournal:
                     if stored is not None:
                         answers.append(Settled(stored, repeated=True))
                         continue
+                elif isinstance(entry, _PlanEntry) and self._interrupted(entry):
+                    answers.append(None)
+                    continue
                 seq += 1
                 record = self._record(entry, seq)
                 line, group.digest = encode(record, group.digest)
@@ -493,6 +497,11 @@ class LocalJournal:
             record = shadow_record(self._notes.popleft(), seq=seq, t=group.records[-1].t)
             line, group.digest = encode(record, group.digest)
             group.lines.append(line)
+
+    def _interrupted(self, entry: _PlanEntry) -> bool:
+        """Whether a weight by hand was recorded since somebody decided that the plan takes this step."""
+        now = self._gate.plans.get(entry.route)
+        return now is not None and now.plan == entry.progress.plan and now.state == "interrupted"
 
     def _record(self, entry: "Proposal | _Entry", seq: int) -> Record:
         """What an entry becomes, given all that was settled before it."""

@@ -529,6 +529,19 @@ def test_a_weight_interrupts_a_plan_even_where_it_ended_before_anybody_looked(tm
     run(scenario, tmp_path, PLANNED)
 
 
+def test_a_step_that_was_decided_before_a_weight_by_hand_is_not_recorded_after_it(tmp_path):
+    async def scenario(desk):
+        await desk.rounds.look()
+        await trade(desk)
+        desk.world.clock.advance(MINUTE)
+        # both wait for the same write
+        await asyncio.gather(desk.pull("weight", route="rb", canary=20.0), desk.rounds.look())
+        assert desk.journal.plans["rb"].state == "interrupted"
+        assert [record["step"] for record in desk.records("plan")] == [0]
+
+    run(scenario, tmp_path, PLANNED)
+
+
 def test_a_plan_waits_for_a_journal_that_is_away(tmp_path):
     async def scenario(desk):
         desk.disk.room = 0
