@@ -92,6 +92,13 @@ class Upstream(Protocol):
         """How many rows one call should carry at most, to be answered within ``budget`` nanoseconds."""
         ...
 
+    def share(self, target: Target, rows: int) -> int:
+        """How many rows one call should carry of ``rows`` that several requests have for the target at once.
+
+        So many that none waits long for the others', and that every endpoint gets its part; 1 where rows should go apart.
+        """
+        ...
+
     def endpoints(self, target: Target) -> list[EndpointStatus]:
         """The target's endpoints as they stand."""
         ...

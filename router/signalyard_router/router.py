@@ -514,6 +514,7 @@ class Router:
     async def close(self) -> None:
         """Give up what runs beside the requests. The journal and the way to the model servers are closed by whoever opened them."""
         await self._shadow.close()
+        await self._scoring.close()
 
     def drain(self) -> None:
         """Turn unready. What comes all the same is still decided: a load balancer needs time to notice."""

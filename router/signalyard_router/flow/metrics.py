@@ -71,6 +71,11 @@ class FlowMetrics:
         self.repeated = Counter(
             "signalyard_repeated_total", "Proposals that came again and got the stored decision", registry=registry
         )
+        self.shared = Counter(
+            "signalyard_shared_rows_total",
+            "Snapshots that went to a model server in one call with those of other requests",
+            registry=registry,
+        )
         refused = Counter(
             "signalyard_refused_total",
             "Requests that were not let in: rows, as many are decided as may be; wait, the queue is too long to be on time",

@@ -7,9 +7,10 @@ from operator import is_
 from signalyard.problems import Problem, SignalyardError
 from signalyard.profile import ModelCard
 from signalyard.words import Reason
+from signalyard_router.flow.calls import Calls, Share
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.metrics import FlowMetrics
-from signalyard_router.ports import CallFailed, Clock, Journal, Scored, Tracer, Try, Upstream
+from signalyard_router.ports import CallFailed, Clock, Journal, Tracer, Try, Upstream
 from signalyard_router.rules.budget import Budget
 from signalyard_router.rules.check import Checker, refuse_unknown, unknown_feature
 from signalyard_router.rules.chunks import chunks
@@ -36,6 +37,11 @@ class Scoring:
         self._checkers: dict[Target, tuple[ModelCard, Checker]] = {}
         self._names: dict[str, _Names] = {}
         self._outages: dict[tuple[str, TrackRung], int] = {}
+        self._calls = Calls(upstream, clock, metrics.shared)
+
+    async def close(self) -> None:
+        """Wait for the calls that several requests share."""
+        await self._calls.close()
 
     def check(self, cases: Iterable[Case]) -> None:
         """Hold rows against the schema of the version that is to score them; a bad one is rejected, not degraded.
@@ -129,11 +135,11 @@ class Scoring:
         started = self._clock.monotonic()
         budget = until - started
         try:
-            call = self._upstream.score(rung.target, card, [case.vector or [] for case in cases], until)
+            call = self._calls.score(rung.target, card, [case.vector or [] for case in cases], until)
             if self._tracer is None:
-                scored = await call
+                share = await call
             else:
-                scored = await self._tracer.span(call, "call", _traced(cases[0].route, name, rung.target, len(cases)))
+                share = await self._tracer.span(call, "call", _traced(cases[0].route, name, rung.target, len(cases)))
         except CallFailed as exc:
             elapsed = self._clock.monotonic() - started
             steps = _tried(name, card, exc.tries, budget) or [
@@ -143,9 +149,10 @@ class Scoring:
                 _note(cases, step)
             return cases
         elapsed = self._clock.monotonic() - started
-        for step in _tried(name, card, scored.tries, budget):
-            _note(cases, step)
-        self._take(rung, depth, cases, scored, budget, elapsed)
+        if share.scored.tries:
+            for step in _tried(name, card, share.scored.tries, budget):
+                _note(cases, step)
+        self._take(rung, depth, cases, share, budget, elapsed)
         return []
 
     def _take(
@@ -153,12 +160,12 @@ class Scoring:
         rung: TrackRung | ModelRung,
         depth: int,
         cases: Sequence[Case],
-        scored: Scored,
+        share: Share,
         budget: int,
         elapsed: int,
     ) -> None:
         track = rung.track if isinstance(rung, TrackRung) else None
-        answer = scored.rows
+        scored, answer = share.scored, share.scored.rows
         step = Step(
             rung=track or "model",
             result="answered",
@@ -171,7 +178,7 @@ class Scoring:
             again=bool(scored.tries),
         )
         drift = answer.version != rung.target.version
-        for index, case in enumerate(cases):
+        for index, case in enumerate(cases, start=share.first):
             case.steps.append(step)
             if depth:
                 case.degraded = track is None

@@ -38,6 +38,7 @@ class FakeUpstream:
         self.script: deque[Problem | str | None] = deque()
         self.drift: dict[str, str] = {}
         self.chunk_rows = 256
+        self.share_rows = 1
         self._cards: dict[tuple[str, str], ModelCard] = {}
 
     def card(self, target: Target) -> ModelCard | None:
@@ -67,6 +68,9 @@ class FakeUpstream:
 
     def chunk(self, target: Target, budget: int) -> int:
         return self.chunk_rows
+
+    def share(self, target: Target, rows: int) -> int:
+        return self.share_rows
 
     def endpoints(self, target: Target) -> list[EndpointStatus]:
         card = self.card(target)

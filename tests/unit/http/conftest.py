@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from signalyard.wire import Decision, Observation, ObserveAnswer, Opinion, StateAnswer
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.adapters.http.app import App
+from signalyard_router.adapters.http.request import Request
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.testing.world import ManualClock
@@ -114,27 +115,18 @@ class Caller:
     ) -> Reply:
         path, _, query = target.partition("?")
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in headers],
-            "state": {"received": self.clock.monotonic()},
-        }
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": content, "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        head, rest = sent
-        found = {name.decode(): value.decode() for name, value in head["headers"]}
-        assert int(found["content-length"]) == len(rest["body"])
-        return Reply(head["status"], found, rest["body"])
+        request = Request(
+            method,
+            path,
+            query.encode(),
+            [(name.encode(), value.encode()) for name, value in headers],
+            content,
+            self.clock.monotonic(),
+        )
+        answer = asyncio.run(self.app.answer(request))
+        found = {name.decode(): value.decode() for name, value in answer.headers}
+        found |= {"content-type": answer.content_type.decode(), "x-request-id": request.id}
+        return Reply(answer.status, found, answer.body)
 
     def predict(self, body: bytes | Any, headers: Sequence[tuple[str, str]] = ()) -> Reply:
         return self("POST", "/v1/predict", body, headers)

@@ -96,8 +96,8 @@ def test_places_in_a_columnar_request(code: Problem, pointer: str, place: str) -
 
 
 def test_503_says_when_to_come_back() -> None:
-    assert (b"retry-after", b"1") in problem_answer(describe(Problem.OVERLOADED)).all_headers()
-    assert (b"retry-after", b"1") not in problem_answer(describe(Problem.INTERNAL)).all_headers()
+    assert (b"retry-after", b"1") in problem_answer(describe(Problem.OVERLOADED)).headers
+    assert (b"retry-after", b"1") not in problem_answer(describe(Problem.INTERNAL)).headers
 
 
 def test_not_ready_has_the_reasons() -> None:

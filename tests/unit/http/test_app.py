@@ -169,19 +169,6 @@ def test_metrics(call: Any, accept: str, content_type: str) -> None:
     assert "signalyard_http_request_seconds_count 1.0" in page
 
 
-def test_a_client_that_left_is_not_decided_for(call: Any) -> None:
-    async def gone() -> Any:
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        raise AssertionError(message)
-
-    coroutine = call.app({"path": "/v1/predict", "method": "POST"}, gone, send)
-    with pytest.raises(StopIteration):
-        coroutine.send(None)
-    assert call.router.calls == []
-
-
 def test_many_apps_in_one_process(caller: Callable[..., Any]) -> None:
     first, second = caller(), caller(max_rows=1)
     assert first.predict([GOOD, GOOD]).status == 200

@@ -393,6 +393,43 @@ def test_a_client_that_goes_in_the_middle(play: Any) -> None:
     play(scenario)
 
 
+def test_a_client_that_left_is_not_decided_for(play: Any) -> None:
+    async def scenario(stage: Stage) -> None:
+        transport = stage.world.network.connect()
+        transport.protocol.data_received(PREDICT)
+        transport.protocol.connection_lost(None)
+        await stage.turn()
+        assert stage.router.calls == []
+        assert not transport.written
+
+    play(scenario)
+
+
+def test_an_answer_waits_for_a_client_that_does_not_read(play: Any) -> None:
+    async def scenario(stage: Stage) -> None:
+        transport = stage.world.network.connect()
+        transport.protocol.pause_writing()
+        transport.protocol.data_received(PREDICT)
+        await stage.turn()
+        assert (len(stage.router.calls), bytes(transport.written)) == (1, b"")
+        transport.protocol.resume_writing()
+        await stage.turn()
+        assert [status for status, _, _ in answers(bytes(transport.written))] == [200]
+
+    play(scenario)
+
+
+def test_head_gets_no_body(play: Any) -> None:
+    async def scenario(stage: Stage) -> None:
+        transport = stage.world.network.connect()
+        transport.protocol.data_received(b"HEAD /healthz HTTP/1.1\r\n\r\n")
+        await stage.turn()
+        head, end, body = bytes(transport.written).partition(b"\r\n\r\n")
+        assert (head.split(b"\r\n")[0], end, body) == (b"HTTP/1.1 405 Method Not Allowed", b"\r\n\r\n", b"")
+
+    play(scenario)
+
+
 def test_one_connection_too_many(play: Any) -> None:
     async def scenario(stage: Stage) -> None:
         connect = stage.world.network.connect

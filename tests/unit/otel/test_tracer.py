@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from signalyard.problems import Problem, SignalyardError
 from signalyard.profile import Feature, FeatureSchema, ModelCard
 from signalyard_router.adapters.http.app import App
+from signalyard_router.adapters.http.request import Request
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
@@ -104,25 +105,15 @@ class Stage:
 
     async def ask(self, *headers: tuple[str, str]) -> int:
         snapshot = {"symbol": "rb1.SHFE", "ts_event": self.world.clock.wall(), "features": {"p": 0.7123}}
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/predict",
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in headers],
-            "state": {"received": self.world.clock.monotonic()},
-        }
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": json.dumps(snapshot).encode(), "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await asyncio.create_task(self.app(scope, receive, send))
-        status: int = sent[0]["status"]
-        return status
+        request = Request(
+            "POST",
+            "/v1/predict",
+            headers=[(name.encode(), value.encode()) for name, value in headers],
+            body=json.dumps(snapshot).encode(),
+            received=self.world.clock.monotonic(),
+        )
+        answer = await asyncio.create_task(self.app.answer(request))
+        return answer.status
 
     def spans(self) -> dict[str, ReadableSpan]:
         found = self.memory.get_finished_spans()

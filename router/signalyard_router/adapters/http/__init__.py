@@ -1,4 +1,4 @@
-"""The REST face of the router: a raw ASGI app behind uvicorn's protocol class on a server of our own."""
+"""The REST face of the router: a table of paths behind a small HTTP/1.1 server of our own."""
 
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings

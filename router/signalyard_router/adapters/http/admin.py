@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.http.answers import Answer, json_answer
-from signalyard_router.adapters.http.pages import Pages, Path, Scope
+from signalyard_router.adapters.http.pages import Pages, Path, Request
 from signalyard_router.control.board import Promotion, Shown
 from signalyard_router.rules.documents import explain_validation
 from signalyard_router.rules.levers import Action, Latch, Lever, Order, Text
@@ -133,24 +133,24 @@ class AdminApp(Pages):
     def secured(self) -> bool:
         return bool(self._tokens)
 
-    async def handle(self, known: Path, scope: Scope, body: bytes) -> Answer:
+    async def handle(self, known: Path, request: Request) -> Answer:
         if self._tokens:
-            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            header = next((value for name, value in request.headers if name == b"authorization"), b"")
             who = self._tokens.name(header)
             if who is None:
                 raise error(Problem.UNAUTHENTICATED, "send authorization: Bearer TOKEN with a token of this router")
-            scope["who"] = who
-        return await super().handle(known, scope, body)
+            request.who = who
+        return await super().handle(known, request)
 
-    async def _routes(self, scope: Scope, body: bytes) -> Answer:
+    async def _routes(self, request: Request) -> Answer:
         return json_answer(self._board.show())
 
-    async def _levers(self, scope: Scope, body: bytes) -> Answer:
+    async def _levers(self, request: Request) -> Answer:
         return json_answer(self._board.levers())
 
-    async def _pull(self, scope: Scope, body: bytes) -> Answer:
-        asked = _read(body, LeverRequest)
-        by, proved = self._who(scope, asked.by)
+    async def _pull(self, request: Request) -> Answer:
+        asked = _read(request.body, LeverRequest)
+        by, proved = self._who(request, asked.by)
         try:
             expires_in = nanoseconds(asked.expires_in) if asked.expires_in is not None else None
         except ValueError as exc:  # a pattern's $ lets a newline pass
@@ -170,15 +170,14 @@ class AdminApp(Pages):
         )
         return json_answer(await self._board.pull(order))
 
-    async def _promote(self, scope: Scope, body: bytes) -> Answer:
-        asked = _read(body, PromoteRequest)
-        by, proved = self._who(scope, asked.by)
+    async def _promote(self, request: Request) -> Answer:
+        asked = _read(request.body, PromoteRequest)
+        by, proved = self._who(request, asked.by)
         return json_answer(await self._board.promote(asked.route, asked.version, by, asked.why, proved=proved))
 
-    def _who(self, scope: Scope, claimed: str) -> tuple[str, bool]:
-        who = scope.get("who")
-        if who is not None:
-            return str(who), True
+    def _who(self, request: Request, claimed: str) -> tuple[str, bool]:
+        if request.who is not None:
+            return request.who, True
         if not claimed.strip():
             raise error(Problem.INVALID_LEVER, "say who pulls the lever", "/by")
         return claimed.strip()[:500], False

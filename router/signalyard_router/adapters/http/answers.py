@@ -11,8 +11,6 @@ from signalyard.words import Outcome
 from signalyard_router.adapters.http.places import Places, in_object
 from signalyard_router.adapters.http.statuses import STATUSES
 
-Headers = list[tuple[bytes, bytes]]
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -23,14 +21,6 @@ class Answer(NamedTuple):
     content_type: bytes
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = ()
-
-    def all_headers(self) -> Headers:
-        """Every header that it is sent with."""
-        return [
-            (b"content-type", self.content_type),
-            (b"content-length", b"%d" % len(self.body)),
-            *self.headers,
-        ]
 
 
 class RejectedDetails(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):

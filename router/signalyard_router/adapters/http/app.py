@@ -20,7 +20,7 @@ from signalyard_router.adapters.http.answers import (
 from signalyard_router.adapters.http.forms import ColumnarForm, SnapshotForm
 from signalyard_router.adapters.http.headers import MAX_BUDGET_US, remaining
 from signalyard_router.adapters.http.observe import ObservationForm, ObserveReader, without_place
-from signalyard_router.adapters.http.pages import Pages, Path, Scope, parameters
+from signalyard_router.adapters.http.pages import Pages, Path, Request, parameters
 from signalyard_router.adapters.http.predict import PredictReader
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.flow.correlation import REQUEST_ID
@@ -179,51 +179,51 @@ class App(Pages):
             rates = CallerRates(settings.requests_per_second, burst)
         super().__init__("signalyard router", paths, registry, rates=rates)
 
-    async def _predict(self, scope: Scope, body: bytes) -> Answer:
-        received: int = scope["state"]["received"]
-        left = remaining(scope["headers"])
+    async def _predict(self, request: Request) -> Answer:
+        received = request.received
+        left = remaining(request.headers)
         self._router.admit(received, left)
-        batch = self._reader.read(body)
+        batch = self._reader.read(request.body)
         if batch.rows:
             deciding = self._router.decide(batch.rows, received=received, remaining=left)
             if self._tracer is None:
                 decisions = await deciding
             else:
-                decisions = await self._tracer.request(deciding, scope["headers"], REQUEST_ID.get())
+                decisions = await self._tracer.request(deciding, request.headers, REQUEST_ID.get())
         else:
             decisions = []
         answer = decisions_answer(decisions, batch.places, alone=batch.alone)
         self.metrics.predict_seconds.observe((self._clock.monotonic() - received) / 1e9)
         return answer
 
-    async def _state(self, scope: Scope, body: bytes) -> Answer:
-        asked = parameters(scope, self.paths["/v1/state"].parameters)
+    async def _state(self, request: Request) -> Answer:
+        asked = parameters(request, self.paths["/v1/state"].parameters)
         return json_answer(self._router.state(asked.get("symbol"), asked.get("route")))
 
-    async def _observe(self, scope: Scope, body: bytes) -> Answer:
-        remaining(scope["headers"])  # for what it says of the body
-        observations, alone = self._observations.read(body)
+    async def _observe(self, request: Request) -> Answer:
+        remaining(request.headers)  # for what it says of the body
+        observations, alone = self._observations.read(request.body)
         try:
             return json_answer(self._router.observe(observations))
         except SignalyardError as exc:
             raise (without_place(exc) if alone else exc) from exc
 
-    async def _shadow(self, scope: Scope, body: bytes) -> Answer:
-        asked = parameters(scope, self.paths["/v1/shadow"].parameters)
+    async def _shadow(self, request: Request) -> Answer:
+        asked = parameters(request, self.paths["/v1/shadow"].parameters)
         return json_answer(self._router.shadow(asked.get("route")))
 
-    async def _status(self, scope: Scope, body: bytes) -> Answer:
+    async def _status(self, request: Request) -> Answer:
         return json_answer(self._router.status())
 
-    async def _healthz(self, scope: Scope, body: bytes) -> Answer:
+    async def _healthz(self, request: Request) -> Answer:
         return json_answer({"status": "alive"})
 
-    async def _readyz(self, scope: Scope, body: bytes) -> Answer:
+    async def _readyz(self, request: Request) -> Answer:
         reasons = self._router.unready()
         return not_ready_answer(reasons) if reasons else json_answer({"status": "ready"})
 
-    async def _metrics_page(self, scope: Scope, body: bytes) -> Answer:
-        accept = b",".join([value for name, value in scope["headers"] if name == b"accept"]).decode("latin-1")
+    async def _metrics_page(self, request: Request) -> Answer:
+        accept = b",".join([value for name, value in request.headers if name == b"accept"]).decode("latin-1")
         try:
             encode, content_type = choose_encoder(accept)
             page = encode(self._registry)

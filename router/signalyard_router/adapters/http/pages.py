@@ -1,12 +1,8 @@
-"""A small table of paths behind raw ASGI: what the router's app and the admin's have in common.
-
-It expects what `protocol` gives it: ``scope["state"]["received"]``, the monotonic time at which the request was fully read,
-and a body that comes in one piece.
-"""
+"""A small table of paths: what the router's app and the admin's have in common."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,17 +14,15 @@ from signalyard_router.adapters.http.answers import Answer, json_answer, problem
 from signalyard_router.adapters.http.docs import render
 from signalyard_router.adapters.http.metrics import OTHER, HttpMetrics
 from signalyard_router.adapters.http.openapi import specification
-from signalyard_router.adapters.http.paths import Path, Scope
-from signalyard_router.adapters.http.request_ids import HEADER, RequestIds
+from signalyard_router.adapters.http.paths import Path
+from signalyard_router.adapters.http.request import Request
+from signalyard_router.adapters.http.request_ids import RequestIds
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.rules.admission import CallerRates
 
-__all__ = ["Pages", "Path", "Scope", "parameters"]
+__all__ = ["Pages", "Path", "Request", "parameters"]
 
 _log = logging.getLogger("signalyard.http")
-
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 
 _MAX_PARAMETERS = 8
 
@@ -37,7 +31,7 @@ DOCS_HEADERS = ((b"content-security-policy", b"default-src 'none'; style-src 'un
 
 
 class Pages:
-    """An ASGI app. Every request gets an answer: what is not foreseen becomes the problem ``internal``, and is logged."""
+    """Answers requests. Every one gets an answer: what is not foreseen becomes the problem ``internal``, and is logged."""
 
     always: Sequence[Problem] = ()
     """What every path of this app may answer besides `EVERYWHERE`."""
@@ -74,26 +68,24 @@ class Pages:
         capped = () if self._rates is None or known.probe else (Problem.TOO_MANY_REQUESTS,)
         return known.codes(*self.always, *capped)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a request, whatever happens, and the request's id in it."""
+        path = request.path
         known = self.paths.get(path)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        request_id = self.ids.of(scope["headers"])
-        REQUEST_ID.set(request_id)
+        request.id = self.ids.of(request.headers)
+        REQUEST_ID.set(request.id)
         try:
-            if self._rates is not None and (seconds := self._owed(self._rates, known, scope)):
+            if self._rates is not None and (seconds := self._owed(self._rates, known, request)):
                 text = f"it may send its next request in {seconds} s"
                 details = describe(Problem.TOO_MANY_REQUESTS, text)
                 answer = problem_answer(details, headers=((b"retry-after", b"%d" % seconds),))
             elif known is None:
                 raise error(Problem.NOT_FOUND, "GET / lists what there is")
-            elif scope["method"] != known.method:
+            elif request.method != known.method:
                 details = describe(Problem.METHOD_NOT_ALLOWED, f"it takes {known.method}")
                 answer = problem_answer(details, headers=((b"allow", known.method.encode()),))
             else:
-                answer = await self.handle(known, scope, message["body"])
+                answer = await self.handle(known, request)
         except SignalyardError as exc:
             answer = problem_answer(exc.details)
         except asyncio.CancelledError:
@@ -103,24 +95,20 @@ class Pages:
             _log.exception("event=internal_error path=%s", path if known else OTHER)
             answer = problem_answer(describe(Problem.INTERNAL))
         self.metrics.answered(path if known else OTHER, answer.status)
-        headers = answer.all_headers()
-        headers.append((HEADER, request_id.encode()))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        return answer
 
-    async def handle(self, known: Path, scope: Scope, body: bytes) -> Answer:
+    async def handle(self, known: Path, request: Request) -> Answer:
         """Answer a request of a known path and method."""
-        if scope["query_string"] and not known.parameters:
-            parameters(scope, ())
-        return await known.handler(scope, body)
+        if request.query and not known.parameters:
+            parameters(request, ())
+        return await known.handler(request)
 
     @staticmethod
-    def _owed(rates: CallerRates, known: Path | None, scope: Scope) -> int:
+    def _owed(rates: CallerRates, known: Path | None, request: Request) -> int:
         """0 where the caller may send this request, else the whole seconds after which it may send another one."""
         if known is not None and known.probe:
             return 0
-        client = scope.get("client")
-        return ceil(rates.wait(client[0] if client else "", scope["state"]["received"]) / 1e9)
+        return ceil(rates.wait(request.client, request.received) / 1e9)
 
     def description(self) -> dict[str, Any]:
         """The OpenAPI document of what is served, made once."""
@@ -135,14 +123,14 @@ class Pages:
         """Whether every request needs a bearer token."""
         return False
 
-    async def _openapi(self, scope: Scope, body: bytes) -> Answer:
+    async def _openapi(self, request: Request) -> Answer:
         return json_answer(self.description())
 
-    async def _docs(self, scope: Scope, body: bytes) -> Answer:
+    async def _docs(self, request: Request) -> Answer:
         page = render(self.description())
         return Answer(200, b"text/html; charset=utf-8", page.encode(), DOCS_HEADERS)
 
-    async def _index(self, scope: Scope, body: bytes) -> Answer:
+    async def _index(self, request: Request) -> Answer:
         return json_answer(
             {
                 "service": self.service,
@@ -151,9 +139,9 @@ class Pages:
         )
 
 
-def parameters(scope: Scope, known: Collection[str]) -> dict[str, str]:
+def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
     """The query's parameters. Raises CallerError where one is unknown or there twice: it was meant to change the answer."""
-    text = scope["query_string"].decode("latin-1")
+    text = request.query.decode("latin-1")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError as exc:

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from signalyard.problems import Problem
 from signalyard_router.adapters.http.answers import Answer
+from signalyard_router.adapters.http.request import Request
 from signalyard_router.adapters.http.statuses import HEADER_TOO_LARGE, STATUSES
 
-Scope = dict[str, Any]
-Handler = Callable[[Scope, bytes], Awaitable[Answer]]
+Handler = Callable[[Request], Awaitable[Answer]]
 
 EVERYWHERE = (
     Problem.INVALID_REQUEST,

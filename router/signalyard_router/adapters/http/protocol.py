@@ -1,49 +1,49 @@
-"""One client's connection: uvicorn's protocol class, with the limits that it does not have."""
+"""One client's connection: HTTP/1.1 by httptools' parser, with a bound on everything that it waits for and reads."""
 
 import asyncio
 import socket
-from collections.abc import Sized
+from collections import deque
+from functools import lru_cache
+from http import HTTPStatus
 from math import inf
-from typing import Any, cast
+from typing import Protocol, cast
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from signalyard.problems import Problem, describe
 from signalyard_router.adapters.http.answers import Answer, problem_answer
 from signalyard_router.adapters.http.metrics import HttpMetrics, Refusal, Wait
-from signalyard_router.adapters.http.outbox import Outbox
+from signalyard_router.adapters.http.request import Request, split_target
+from signalyard_router.adapters.http.request_ids import HEADER
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.statuses import HEADER_TOO_LARGE
 from signalyard_router.ports import Clock
 
 _EARLY = 0.001  # uvloop's timers count in milliseconds, and may fire that much too soon
 _FRAMING = 6  # bytes on the wire for a byte of body, at worst: chunks of one byte
+_ID = b"\r\n" + HEADER + b": "
 
 
-class _Ordered(dict[Any, None]):
-    """A set in the order of its growth: uvicorn's is ordered by addresses, and a drain goes through it."""
+class Answering(Protocol):
+    """Who answers requests."""
 
-    def add(self, item: Any) -> None:
-        self[item] = None
+    metrics: HttpMetrics
 
-    def discard(self, item: Any) -> None:
-        self.pop(item, None)
+    async def answer(self, request: Request) -> Answer:
+        """The answer, whatever happens; where it is cancelled too."""
+        ...
 
 
-class Connections(ServerState):
-    """What the connections of one server share. ``empty`` is set while there are none."""
+class Connections:
+    """What the connections of one server share. ``empty`` is set while there are none. The sets are dicts, for their order."""
 
-    def __init__(self, config: Config, settings: HttpSettings, clock: Clock, metrics: HttpMetrics) -> None:
-        super().__init__()
-        self.connections = cast(Any, _Ordered())
-        self.config = config
+    def __init__(self, app: Answering, settings: HttpSettings, clock: Clock) -> None:
+        self.app = app
         self.settings = settings
         self.clock = clock
-        self.metrics = metrics
+        self.metrics = app.metrics
+        self.connections: dict[Connection, None] = {}
+        self.tasks: dict[asyncio.Task[None], None] = {}
         self.draining = False
         self.empty = asyncio.Event()
         self.empty.set()
@@ -53,47 +53,44 @@ class _RefusedError(Exception):
     """Stops the parser in the middle of a request that has been refused."""
 
 
-class _Flow(FlowControl):
-    """Reads no further while requests are queued. uvicorn reads on with each that it starts, and the queue grows."""
-
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
-
-    def resume_reading(self) -> None:
-        if not self._pipeline:
-            super().resume_reading()
-
-
-class Connection(HttpToolsProtocol):
+class Connection(asyncio.Protocol):
     """A connection that waits for nothing for ever, and reads nothing without a bound.
 
-    The app is started when a request is whole, so that a slow client costs a buffer and no task, and ``received`` in the
-    scope's state is the monotonic time of its last byte. What is refused before that is answered here, after the answers
-    to requests that came before it on the connection; then the connection stays half open for a moment, and what the client
-    still sends is dropped, so that it can read the answer.
+    A request is started when it is whole, so that a slow client costs a buffer and no task. Requests that came while one is being
+    answered wait their turn, and nothing more is read meanwhile. What is refused is answered here, after the answers to the
+    requests that came before it on the connection; then the connection stays half open for a moment, and what the client still
+    sends is dropped, so that it can read the answer.
 
     One timer serves all waits. It is set again only when something is due before it fires; what is put off is noticed then.
     """
 
     def __init__(self, shared: Connections) -> None:
-        super().__init__(shared.config, shared, {}, asyncio.get_running_loop())
         self._shared = shared
         self._settings = shared.settings
+        self._loop = asyncio.get_running_loop()
+        self._parser = self._new_parser()
+        self._client = ""
         # the request that is being read
         self._reading: Wait | None = None  # HEADERS or BODY
         self._moved = False  # a part of a request has begun or ended
         self._chunk = 0  # bytes in the read being parsed
         self._later = 0  # bytes of the header or body in the reads after the one that it began in
         self._length = 0  # of the body, as declared
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._request: Request | None = None  # from the end of its header on
+        self._expects = False  # it waits to be told to go on with its body
         self._offered = False  # another protocol; it is read again without the offer
-        self._held: tuple[RequestResponseCycle, Any] | None = None  # it starts when its body is whole
-        # the request that is being answered
-        self._running: RequestResponseCycle | None = None
+        # the requests that are being answered
+        self._running: Request | None = None
+        self._queue: deque[Request] = deque()
+        self._read_paused = False
+        self._writable: asyncio.Event | None = None  # there while the client does not read
         # the end
         self._refusal: Answer | None = None
         self._deaf = False  # what still comes is dropped
         self._ended = False  # the client will send no more
+        self._lost = False
         # the timer
         self._waiting = Wait.FIRST_BYTE
         self._due = inf
@@ -103,17 +100,19 @@ class Connection(HttpToolsProtocol):
 
     # asyncio's side
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.flow = _Flow(transport, self.pipeline)
-        self._outbox = Outbox(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
         shared = self._shared
+        shared.connections[self] = None
         shared.empty.clear()
-        count, most = len(self.connections), self._settings.max_connections
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple) and peer:
+            self._client = str(peer[0])
+        count, most = len(shared.connections), self._settings.max_connections
         if count > most:
             if count > most + self._settings.max_refused_connections:
                 shared.metrics.refusals[Refusal.CONNECTIONS].inc()
-                transport.abort()
+                transport.abort()  # type: ignore[attr-defined]  # every transport of a stream has it
             else:
                 self._refuse(
                     Refusal.CONNECTIONS, Problem.OVERLOADED, f"{most} connections are open, the most there may be"
@@ -125,19 +124,18 @@ class Connection(HttpToolsProtocol):
         self._wait(Wait.FIRST_BYTE, self._settings.first_byte_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._running is not None:
-            # uvicorn tells the request that was read last, which need not be the one that runs
-            self._running.disconnected = True
-            self._running.message_event.set()
-        self._held = self._running = None
-        self._deaf = True
-        self.pipeline.clear()
+        shared = self._shared
+        shared.connections.pop(self, None)
+        self._lost = self._deaf = True
+        self._running = self._request = None
+        self._queue.clear()
+        if self._writable is not None:
+            self._writable.set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self.connections:
-            self._shared.empty.set()
+        if not shared.connections:
+            shared.empty.set()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -154,66 +152,91 @@ class Connection(HttpToolsProtocol):
         if self._reading is not None:
             # what httptools holds of an unfinished line is seen here alone
             most = self._settings.max_header_bytes
-            if self._later > (most if self._reading is Wait.HEADERS else most + _FRAMING * len(self.cycle.body)):
+            if self._request is not None:
+                most += _FRAMING * len(self._request.body)
+            if self._later > most:
                 self._refuse_header()
             elif self._moved:
                 self._await_rest()
         self._moved = False
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """Keep the transport open while there is an answer to give to a client that only closed its own side."""
         self._ended = True
         if self._running is None or self._refusal is not None:
             return False
         if self._reading is None:
-            self.cycle.keep_alive = False
+            self._last().keep_alive = False
         return True
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread_due = self.loop.time() + self._settings.unread_seconds
+        self._writable = asyncio.Event()
+        self._unread_due = self._loop.time() + self._settings.unread_seconds
         self._arm()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
         self._unread_due = inf
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
 
     # httptools' side
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # the requests behind one that asks to be the last are read, to be dropped
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     def _feed(self, data: bytes) -> None:
         while True:
             try:
-                self.parser.feed_data(data)
+                self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as exc:
                 if not self._offered:  # CONNECT: it is answered, and what follows is in another protocol
                     self._deaf = True
-                    self.cycle.keep_alive = False
+                    self._last().keep_alive = False
                     return
                 # httptools takes a body for the other protocol's bytes; Java's client offers h2c with every request
                 self._offered = False
                 data = self._head_without_upgrade() + data[exc.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
+                self._parser = self._new_parser()
             else:
                 return
 
     def _head_without_upgrade(self) -> bytes:
-        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
-        lines += [name + b": " + value for name, value in self.headers if name not in (b"connection", b"upgrade")]
+        lines = [b"%s %s HTTP/1.1" % (self._parser.get_method(), self._url)]
+        lines += [name + b": " + value for name, value in self._headers if name not in (b"connection", b"upgrade")]
         return b"\r\n".join((*lines, b"", b""))
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        """A request's first byte came."""
+        self._url = b""
+        self._headers = []
+        self._request = None
+        self._expects = False
         self._reading = Wait.HEADERS
         self._moved = True
         self._later = self._length = 0
 
+    def on_url(self, url: bytes) -> None:
+        """A part of its target came."""
+        self._url += url
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        if len(name) == 14 and name.lower() == b"content-length":
+        """A field of its header came."""
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"content-length":
             self._length = int(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self._expects = True
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        """Its header is whole: from here on there is a request."""
+        parser = self._parser
+        method = parser.get_method()
+        if parser.should_upgrade() and method != b"CONNECT":
             self._offered = True
             return
         most = self._settings.max_header_bytes
@@ -226,54 +249,73 @@ class Connection(HttpToolsProtocol):
         self._reading = Wait.BODY
         self._moved = True
         self._later = 0
-        super().on_headers_complete()
-        if self._shared.draining:
-            self.cycle.keep_alive = False
+        path, query = split_target(self._url)
+        keep = not self._shared.draining and parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        self._request = Request(
+            method.decode("ascii"), path, query, self._headers, client=self._client, keep_alive=keep
+        )
+        if self._running is not None:
+            self._pause_reading()
+        elif self._expects:
+            self._tell_to_go_on()
 
     def on_body(self, body: bytes) -> None:
-        cycle = self.cycle
-        if len(cycle.body) + len(body) > self._settings.max_body_bytes:
+        """A part of its body came."""
+        request = self._request
+        if request is None:
+            return
+        if not request.body:
+            request.body = body
+        else:
+            if not isinstance(request.body, bytearray):
+                request.body = bytearray(request.body)
+            request.body += body
+        if len(request.body) > self._settings.max_body_bytes:
             self._refuse_body("it is longer")
             raise _RefusedError
-        cycle.body += body
 
     def on_message_complete(self) -> None:
-        if self._offered:
+        """It is whole."""
+        request = self._request
+        if self._offered or request is None:
             return
-        self._reading = None
-        cycle = self.cycle
-        cycle.scope["state"]["received"] = self._shared.clock.monotonic()
-        cycle.more_body = False
-        cycle.message_event.set()
-        held, self._held = self._held, None
-        if held is not None:
-            self._start_asgi_task(*held)
+        self._reading = self._request = None
+        if isinstance(request.body, bytearray):
+            request.body = bytes(request.body)
+        request.received = self._shared.clock.monotonic()
+        if self._running is not None:
+            self._queue.append(request)
+        else:
+            self._start(request)
 
-    # uvicorn's side
+    # Own: answers
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if cycle.more_body:
-            self._held = (cycle, app)
-            if cycle.waiting_for_100_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                cycle.waiting_for_100_continue = False
-            return
+    def _start(self, request: Request) -> None:
         self._due = inf
-        self._running = cycle
-        cycle.transport = cast(asyncio.Transport, self._outbox)
-        super()._start_asgi_task(cycle, app)
+        self._running = request
+        tasks = self._shared.tasks
+        task = self._loop.create_task(self._answer(request))
+        tasks[task] = None
+        task.add_done_callback(tasks.pop)
 
-    def on_response_complete(self) -> None:
-        self._running = None
-        self._outbox.flush()
-        if self.transport.is_closing():
-            # by uvicorn, because the connection was not to be kept; what the client does not read must not keep it open
-            self._deaf = True
-            self._wait(Wait.UNREAD, self._settings.unread_seconds)
+    async def _answer(self, request: Request) -> None:
+        if self._lost:
+            return  # before its turn came
+        answer = await self._shared.app.answer(request)
+        if self._writable is not None:
+            await self._writable.wait()
+        if self._lost or self.transport.is_closing():
             return
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        self.flow.resume_reading()
+        # by one write: it is a system call and a packet, and wakes the client
+        self.transport.write(_bytes_of(answer, request))
+        self._running = None
+        if not request.keep_alive:
+            self._close()
+            return
+        if self._queue:
+            self._start(self._queue.popleft())
+        if not self._queue:
+            self._resume_reading()
         if self._running is not None:
             self._await_rest()
         elif self._refusal is not None:
@@ -281,9 +323,31 @@ class Connection(HttpToolsProtocol):
         elif self._ended:
             self._close()
         elif self._reading is not None:
+            if self._expects and self._request is not None:
+                self._tell_to_go_on()
             self._await_rest()
         else:
             self._wait_idle()
+
+    def _last(self) -> Request:
+        """The request after which nothing more is to be answered."""
+        last = self._request or (self._queue[-1] if self._queue else self._running)
+        assert last is not None, "there is no request"
+        return last
+
+    def _tell_to_go_on(self) -> None:
+        self._expects = False
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._read_paused:
+            self._read_paused = False
+            self.transport.resume_reading()
 
     def shutdown(self) -> None:
         """Close as soon as the request in hand, if there is one, is answered; an idle connection, once its next request is.
@@ -294,8 +358,8 @@ class Connection(HttpToolsProtocol):
         if self._running is None and self._reading is None:
             if self._refusal is None and not self._deaf:
                 self._wait_idle()
-        elif self.cycle is not None:
-            self.cycle.keep_alive = False
+        elif self._reading is not Wait.HEADERS:  # of which there is no request yet; it will be the last
+            self._last().keep_alive = False
 
     # Own: refusals and the end
 
@@ -313,33 +377,26 @@ class Connection(HttpToolsProtocol):
 
     def _answer_last(self, answer: Answer) -> None:
         """Give this answer in place of the request being read, after those to the requests before it, and then no more."""
-        if self._held is not None:
-            self._held = None
-        elif self.pipeline and self._reading is Wait.BODY:
-            self.pipeline.popleft()
         self._deaf = True
-        self._reading = None
+        self._reading = self._request = None
         self._refusal = answer
         self._due = inf
         if self._running is None:
             self._send_refusal(answer)
 
     def _send_refusal(self, answer: Answer) -> None:
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in answer.all_headers():
-            lines += (name, b": ", value, b"\r\n")
-        lines += (b"connection: close\r\n\r\n", answer.body)
-        self.transport.write(b"".join(lines))
+        self.transport.write(_head(answer) + b"\r\nconnection: close\r\n\r\n" + answer.body)
         if self._ended or not self.transport.can_write_eof():
             self._close()
             return
-        self.flow.resume_reading()
+        self._resume_reading()
         self.transport.write_eof()
         self._wait(Wait.LINGER, self._settings.linger_seconds)
 
     def _close(self) -> None:
         """Close once everything is written; cut it where the client does not read."""
         self._deaf = True
+        self._queue.clear()
         self.transport.close()
         self._wait(Wait.UNREAD, self._settings.unread_seconds)
 
@@ -351,7 +408,7 @@ class Connection(HttpToolsProtocol):
 
     def _await_rest(self) -> None:
         """Wait for what is missing of the request being read, unless it is we who keep the client from sending it."""
-        if self._reading is None or self.flow.read_paused or self._refusal is not None:
+        if self._reading is None or self._read_paused or self._refusal is not None:
             return
         settings = self._settings
         seconds = settings.headers_seconds if self._reading is Wait.HEADERS else settings.body_seconds
@@ -359,7 +416,7 @@ class Connection(HttpToolsProtocol):
 
     def _wait(self, what: Wait, seconds: float) -> None:
         self._waiting = what
-        self._due = self.loop.time() + seconds
+        self._due = self._loop.time() + seconds
         self._arm()
 
     def _arm(self) -> None:
@@ -371,11 +428,11 @@ class Connection(HttpToolsProtocol):
                 return
             self._timer.cancel()
         self._timer_at = due
-        self._timer = self.loop.call_at(due, self._on_timer)
+        self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self.loop.time() + _EARLY
+        now = self._loop.time() + _EARLY
         if self._unread_due <= now:
             self._unread_due = inf
             self._expire(Wait.UNREAD)
@@ -395,4 +452,28 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _header_bytes(self) -> int:
-        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        return len(self._url) + sum([len(name) + len(value) + 4 for name, value in self._headers])
+
+
+def _bytes_of(answer: Answer, request: Request) -> bytes:
+    """A whole answer as it is written."""
+    head = _head(answer)
+    if request.id:
+        head += _ID + request.id.encode()
+    if not request.keep_alive:
+        head += b"\r\nconnection: close"
+    return head + b"\r\n\r\n" + (answer.body if request.method != "HEAD" else b"")
+
+
+def _head(answer: Answer) -> bytes:
+    """The head of an answer, without the end of its last line."""
+    head = b"%b%d" % (_beginning(answer.status, answer.content_type), len(answer.body))
+    for name, value in answer.headers:
+        head += b"\r\n%b: %b" % (name, value)
+    return head
+
+
+@lru_cache(maxsize=256)
+def _beginning(status: int, content_type: bytes) -> bytes:
+    line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+    return line + b"\r\ncontent-type: " + content_type + b"\r\ncontent-length: "

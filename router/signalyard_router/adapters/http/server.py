@@ -2,10 +2,6 @@
 
 import asyncio
 import logging
-from typing import Any, cast
-
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from signalyard_router.adapters.http.pages import Pages
 from signalyard_router.adapters.http.protocol import Connection, Connections
@@ -20,29 +16,13 @@ _CANCEL_SECONDS = 1.0
 
 
 class HttpServer:
-    """Serves an app over HTTP/1.1.
-
-    uvicorn's own server is not used: its only timer is the keep-alive's, it takes SIGTERM, and it binds its sockets itself.
-    """
+    """Serves an app over HTTP/1.1."""
 
     def __init__(self, world: World, app: Pages, settings: HttpSettings) -> None:
         self._network = world.network
         self._settings = settings
         app.ids = RequestIds(world.random_bytes(4).hex())
-        config = Config(
-            cast(Any, app),
-            http=HttpToolsProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-        )
-        config.load()
-        self._open = Connections(config, settings, world.clock, app.metrics)
+        self._open = Connections(app, settings, world.clock)
         app.metrics.watch(lambda: len(self._open.tasks), lambda: len(self._open.connections))
         self._listener: Listener | None = None
         self._port: int | None = None

@@ -43,6 +43,11 @@ class OipSettings:
     chunk_rows_least: int = 16
     """How few rows a chunk may have where rows are slow; below it a call costs more than its rows. Default: 16."""
 
+    share_nanoseconds: int = 1_000_000
+    """How long the rows of a call that several requests share may take, in nanoseconds, by what rows have taken lately; each of
+    them waits for all. 0: every request has calls of its own. Default: 1 ms, some dozens of rows of a small model and one of
+    a large one."""
+
     retry_ratio: float = 0.2
     """How many second calls (retries and hedges) a track may make for each first one. Refused connections and open breakers
     cost nothing, for they put no load on anybody. Default: 0.2."""

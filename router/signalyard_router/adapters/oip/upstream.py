@@ -85,6 +85,10 @@ class OipUpstream:
         """How many rows one call should carry at most; see the port."""
         return self._group(target).chunk(budget)
 
+    def share(self, target: Target, rows: int) -> int:
+        """How many rows a call should carry of those that several requests have at once; see the port."""
+        return self._group(target).share(rows)
+
     def endpoints(self, target: Target) -> list[EndpointStatus]:
         """The target's endpoints as they stand."""
         return [peer.status() for peer in self._group(target).peers]
