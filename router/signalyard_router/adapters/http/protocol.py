@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None  # from the end of its header on
+        self._body: bytes | bytearray = b""
         self._expects = False  # it waits to be told to go on with its body
         self._offered = False  # another protocol; it is read again without the offer
         # the requests that are being answered
@@ -153,7 +154,7 @@ class Connection(asyncio.Protocol):
             # what httptools holds of an unfinished line is seen here alone
             most = self._settings.max_header_bytes
             if self._request is not None:
-                most += _FRAMING * len(self._request.body)
+                most += _FRAMING * len(self._body)
             if self._later > most:
                 self._refuse_header()
             elif self._moved:
@@ -214,6 +215,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._request = None
+        self._body = b""
         self._expects = False
         self._reading = Wait.HEADERS
         self._moved = True
@@ -261,16 +263,13 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of its body came."""
-        request = self._request
-        if request is None:
-            return
-        if not request.body:
-            request.body = body
+        if not self._body:
+            self._body = body
         else:
-            if not isinstance(request.body, bytearray):
-                request.body = bytearray(request.body)
-            request.body += body
-        if len(request.body) > self._settings.max_body_bytes:
+            if not isinstance(self._body, bytearray):
+                self._body = bytearray(self._body)
+            self._body += body
+        if len(self._body) > self._settings.max_body_bytes:
             self._refuse_body("it is longer")
             raise _RefusedError
 
@@ -280,8 +279,7 @@ class Connection(asyncio.Protocol):
         if self._offered or request is None:
             return
         self._reading = self._request = None
-        if isinstance(request.body, bytearray):
-            request.body = bytes(request.body)
+        request.body, self._body = bytes(self._body), b""  # the same object where it is bytes already
         request.received = self._shared.clock.monotonic()
         if self._running is not None:
             self._queue.append(request)

@@ -22,7 +22,7 @@ class Request:
         path: str,
         query: bytes = b"",
         headers: Sequence[tuple[bytes, bytes]] = (),
-        body: bytes | bytearray = b"",
+        body: bytes = b"",
         received: int = 0,
         client: str = "",
         *,
