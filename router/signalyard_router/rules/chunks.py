@@ -19,7 +19,7 @@ def rows_together(rows: int, endpoints: int, row_share: float, within: int, most
     """
     if row_share <= 0.0:
         return 1
-    return max(1, min(most, int(within / row_share), -(-rows // endpoints)))
+    return max(1, min(most, int(within / row_share), -(-rows // max(1, endpoints))))
 
 
 def chunks(count: int, most: int) -> list[slice]:

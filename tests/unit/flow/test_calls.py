@@ -193,6 +193,7 @@ def test_whoever_leaves_takes_nobody_along(play: Any) -> None:
         (100, 1, 20_000.0, 50),  # 1 ms
         (32, 1, 5_000_000.0, 1),  # a large model
         (1_000, 1, 100.0, 256),
+        (32, 0, 20_000.0, 32),  # every endpoint has just gone
     ],
 )
 def test_how_many_rows_share_a_call(rows: int, endpoints: int, row_share: float, expected: int) -> None:
