@@ -29,8 +29,6 @@ from signalyard_router.rules.route import Route, ShadowRung, TrackRung
 
 _log = logging.getLogger("signalyard.router.kube")
 
-_AT_ONCE = 3
-"""Routes that are looked at between two turns of the loop."""
 _SHARE = 20
 """A look at all routes is followed by a pause this many times as long, at least: it must not take a core's time from decisions."""
 _QUIET = 5.0
@@ -100,9 +98,8 @@ class StatusWriter:
         judgements = dict(self._store.judgements)
         for key in self._written.keys() - judgements.keys():
             del self._written[key]
-        for number, (key, judgement) in enumerate(sorted(judgements.items(), key=lambda pair: pair[0])):
-            if not number % _AT_ONCE:
-                await asyncio.sleep(0)
+        for key, judgement in sorted(judgements.items(), key=lambda pair: pair[0]):
+            await asyncio.sleep(0)  # so that a decision meets one of them at most on its way
             item = self._routes[key[0]].objects.get(key[1])
             if item is None or item.metadata.uid != judgement.uid:
                 continue  # it is gone, or another one took its place a moment ago
