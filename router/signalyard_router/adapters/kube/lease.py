@@ -39,7 +39,6 @@ class LeaseHolder:
         self._identity = identity
         self._until = 0
         self._seen: tuple[str, int] = ("", 0)
-        self._lease: Lease | None = None
         self._problem = ""
         self._was_held = False
 
@@ -63,12 +62,15 @@ class LeaseHolder:
 
     async def release(self) -> None:
         """Let another one have it at once. Raises ApiError."""
-        if self.held and self._lease is not None:
+        if self.held:
             self._until = 0
-            spec = msgspec.structs.replace(
-                self._lease.spec, holder_identity="", lease_duration_seconds=_FREE_AT_ONCE, renew_time=self._time()
-            )
-            await self._put(self._lease, spec)
+            # Read once more: a renewal may have been under way.
+            lease = _read(await self._api.call("GET", f"{self._path}/{self._settings.lease}"))
+            if lease.spec.holder_identity == self._identity:
+                spec = msgspec.structs.replace(
+                    lease.spec, holder_identity="", lease_duration_seconds=_FREE_AT_ONCE, renew_time=self._time()
+                )
+                await self._put(lease, spec)
         self._tell()
 
     async def _round(self) -> None:
@@ -81,12 +83,12 @@ class LeaseHolder:
                 raise
             spec = self._mine(LeaseSpec())
             new = Lease(metadata=LeaseMeta(name=name, namespace=self._namespace), spec=spec)
-            self._lease = _read(await self._api.call("POST", self._path, body=msgspec.json.encode(new)))
+            await self._api.call("POST", self._path, body=msgspec.json.encode(new))
         else:
             if not self._free(lease, began):
                 self._until = 0
                 return
-            self._lease = await self._put(lease, self._mine(lease.spec))
+            await self._put(lease, self._mine(lease.spec))
         self._until = began + int(self._settings.lease_deadline_seconds * 1e9)
 
     def _free(self, lease: Lease, now: int) -> bool:
@@ -109,10 +111,9 @@ class LeaseHolder:
             lease_transitions=(spec.lease_transitions or 0) + (0 if same else 1),
         )
 
-    async def _put(self, lease: Lease, spec: LeaseSpec) -> Lease:
+    async def _put(self, lease: Lease, spec: LeaseSpec) -> None:
         changed = Lease(metadata=lease.metadata, spec=spec)
-        path = f"{self._path}/{self._settings.lease}"
-        return _read(await self._api.call("PUT", path, body=msgspec.json.encode(changed)))
+        await self._api.call("PUT", f"{self._path}/{self._settings.lease}", body=msgspec.json.encode(changed))
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._clock.wall() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
