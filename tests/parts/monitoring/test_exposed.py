@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ROUTER, RUNTIMES = ROOT / ".venv" / "router" / "bin", ROOT / ".venv" / "runtimes" / "bin"
 PATIENCE = 60.0
 
-TARGET = {"job", "namespace", "pod", "track", "instance", "service", "container", "endpoint"}
+TARGET = {"job", "namespace", "pod", "track", "instance", "service", "container"}
 """What Prometheus itself puts on every series of a target."""
 
 ROUTE = """
