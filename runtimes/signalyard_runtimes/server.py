@@ -25,7 +25,7 @@ import msgspec
 import uvicorn
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings, Settings
-from prometheus_client import make_asgi_app
+from prometheus_client import disable_created_metrics, make_asgi_app
 
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
@@ -66,6 +66,7 @@ def serve(settings: ServeSettings) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("mlserver", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of which no rule makes use
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
 

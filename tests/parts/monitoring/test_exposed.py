@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -190,3 +191,15 @@ def test_every_metric_and_label_is_exposed(exposed, server, source):
             assert selector.labels <= labels, f"{selector.metric} has no {selector.labels - labels}: {expression}"
             here |= labels
         assert grouped <= here, f"no series has {grouped - here}: {expression}"
+
+
+def test_every_metric_is_on_the_page(exposed):
+    page = set(re.findall(r"`(signalyard_[a-z_]+)`", (ROOT / "docs" / "monitoring.md").read_text()))
+    families = {
+        re.sub(r"_(bucket|sum|count)$", "", name)
+        for names in exposed.values()
+        for name in names
+        if name.startswith("signalyard_")
+    }
+    assert families <= page, sorted(families - page)
+    assert not page - families, "exposed by nobody"
