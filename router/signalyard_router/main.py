@@ -45,7 +45,7 @@ from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import RouteStore, Tracer, World
+from signalyard_router.ports import Archive, RouteStore, Tracer, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -131,8 +131,10 @@ async def running(
     registry: CollectorRegistry | None = None,
     store: RouteStore | None = None,
     tracer: Tracer | None = None,
+    archive: Archive | None = None,
 ) -> AsyncIterator[Running]:
-    """A router in this process, and its board. ``store`` has the documents where they do not lie in a folder.
+    """A router in this process, and its board. ``store`` has the documents where they do not lie in a folder, ``archive`` keeps
+    segments where no URL names one.
 
     The model servers have been asked once when it is yielded, and documents are watched from then on. Raises SignalyardError
     where documents, folders or the journal are not fit to be used.
@@ -143,7 +145,7 @@ async def running(
     store = store or (cluster.store if cluster is not None else FileRouteStore(settings.routes))
     if cluster is None and not _begun(world, settings.journal.folder):
         await store.load()  # bad documents are told before a journal is begun
-    archive = open_archive(settings.archive, create=True)
+    archive = archive or open_archive(settings.archive, create=True)
     alerts = Alerts(registry)
     software = f"signalyard {version('signalyard')}"
     journal = LocalJournal(world, settings.journal, registry, software, memory=alerts)

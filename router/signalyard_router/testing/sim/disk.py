@@ -10,12 +10,15 @@ from typing import Literal, Protocol
 
 from signalyard_router.ports import AppendFile
 
+Deed = Literal["write", "sync", "cut", "replace", "remove"]
+
 
 class Needle(Protocol):
     """Whoever watches what happens to the bytes of a disk."""
 
-    def __call__(self, what: Literal["write", "sync", "cut"], path: str, data: bytes, size: int) -> None:
-        """``data`` was written, ``size`` bytes are now on the medium, or the file was cut to ``size`` bytes."""
+    def __call__(self, what: Deed, path: str, data: bytes, size: int) -> None:
+        """``data`` was written, ``size`` bytes are now on the medium, the file was cut to ``size`` bytes; a whole file of ``size`` bytes
+        took its place, or it is gone."""
         ...
 
 
@@ -78,7 +81,7 @@ class SimDisk:
         """The error of the operating system."""
         return OSError(code, os.strerror(code), path)
 
-    def tell(self, what: Literal["write", "sync", "cut"], file: _File, data: bytes, size: int) -> None:
+    def tell(self, what: Deed, file: _File, data: bytes, size: int) -> None:
         """Something happened to a file."""
         if self._needle is not None:
             self._needle(what, file.path, data, size)
@@ -118,12 +121,13 @@ class MountedDisk:
         self.check(path)
         file.path = path
         self._disk._files[path] = file
+        self._disk.tell("replace", file, b"", len(file.data))
 
     async def remove(self, path: str) -> None:
         await asyncio.sleep(self._disk.sync_seconds or 0.0)
         self.read(path)
         self.check(path)
-        del self._disk._files[path]
+        self._disk.tell("remove", self._disk._files.pop(path), b"", 0)
 
     async def packed(self, path: str) -> AsyncIterator[bytes]:
         packer = zlib.compressobj(wbits=31)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from signalyard_router.ports import Clock, Disk, Network
+from signalyard_router.testing.sim.archive import Keeper, SimArchive
 from signalyard_router.testing.sim.disk import Needle, SimDisk
 from signalyard_router.testing.sim.loop import OWNER, SimLoop
 from signalyard_router.testing.sim.network import Node, SimNetwork
@@ -62,6 +63,10 @@ class Simulation:
     def disk(self, needle: Needle | None = None) -> SimDisk:
         """A new disk."""
         return SimDisk(random.Random(self.rng.getrandbits(64)), needle)
+
+    def archive(self, keeper: Keeper | None = None) -> SimArchive:
+        """A new archive."""
+        return SimArchive(random.Random(self.rng.getrandbits(64)), keeper)
 
     def spawn(self, node: Node, coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         """Start a task as a process."""
