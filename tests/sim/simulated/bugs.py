@@ -11,13 +11,14 @@ import msgspec
 
 from signalyard import oip
 from signalyard.words import Reason
-from signalyard_router import router
+from signalyard_router import main, router
 from signalyard_router.adapters.http import server
-from signalyard_router.adapters.oip import connection, peer, pool
+from signalyard_router.adapters.oip import connection, group, peer, pool
 from signalyard_router.adapters.oip.errors import ExpiredError
+from signalyard_router.control import board, delivery
 from signalyard_router.flow import scoring
-from signalyard_router.journal import local
-from signalyard_router.rules import budget, check, gate
+from signalyard_router.journal import archiver, local, upkeep
+from signalyard_router.rules import budget, check, gate, levers, table
 from signalyard_router.rules.units import SECOND
 from simulated.play import Documents
 
@@ -26,10 +27,20 @@ Change = tuple[Any, str, Any]
 
 @dataclass(frozen=True)
 class Bug:
-    """``changes`` puts wrong code in the place of right; ``breaks`` says which promise that breaks."""
+    """``changes`` puts wrong code in the place of right; ``breaks`` says which promise that breaks.
+
+    ``known`` is a seed that found it, to be tried first: searching anew each time takes longer than all else. When worlds change, it may
+    find nothing any more; then the others do.
+    """
 
     breaks: str
     changes: Callable[[], list[Change]]
+    known: int = 0
+
+    def seeds(self, count: int) -> Iterator[int]:
+        """The first ``count`` seeds, from the known one on."""
+        yield from range(self.known, count)
+        yield from range(self.known)
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -280,6 +291,137 @@ def _deadline_not_shared() -> list[Change]:
     return [(router.Router, "_share_deadline", lambda self, *args: None)]
 
 
+def _changed_at_restart(change: Callable[[gate.Gate], None]) -> list[Change]:
+    """A journal whose gate is not what its records say."""
+    right = local.LocalJournal._open
+
+    def wrong(self: Any, software: str) -> Any:
+        file = right(self, software)
+        change(self._gate)
+        return file
+
+    return [(local.LocalJournal, "_open", wrong)]
+
+
+def _weight_forgotten_at_restart() -> list[Change]:
+    def forget(kept: gate.Gate) -> None:
+        kept._set_levers(tuple(lever for lever in kept.levers if lever.action not in ("weight", "rollback")))
+
+    return _changed_at_restart(forget)
+
+
+def _plan_forgotten_at_restart() -> list[Change]:
+    return _changed_at_restart(lambda kept: kept._plans.clear())
+
+
+def _evidence_forgotten_at_restart() -> list[Change]:
+    return [(main, "follow", lambda *args: iter(()))]
+
+
+def _handover_at_once() -> list[Change]:
+    return [(table.Table, "rung", lambda self, route, symbol, owner: route.rung(self.track(route, symbol)))]
+
+
+def _rollback_waits_for_flat() -> list[Change]:
+    right = router.effective
+
+    def wrong(route: Any, *args: Any) -> Any:
+        made = right(route, *args)
+        return msgspec.structs.replace(made, handover_now=route.handover_now)
+
+    return [(router, "effective", wrong)]
+
+
+def _interruption_forgotten() -> list[Change]:
+    right = gate.Gate.pull
+
+    def wrong(self: Any, record: Any) -> Any:
+        plans = dict(self._plans)
+        undo = right(self, record)
+        if record.action != "replan":
+            self._plans.update(plans)
+        return undo
+
+    return [(gate.Gate, "pull", wrong)]
+
+
+def _pause_outlives_its_time() -> list[Change]:
+    return [(levers.Lever, "expired", lambda self, now: False)]
+
+
+def _reset_frees_nothing() -> list[Change]:
+    right = gate.Gate.pull
+
+    def wrong(self: Any, record: Any) -> Any:
+        throttled, instruments = self._throttled, dict(self._instruments)
+        undo = right(self, record)
+        self._throttled, self._instruments = throttled, instruments
+        return undo
+
+    return [(gate.Gate, "pull", wrong)]
+
+
+def _weight_ends_with_a_standby() -> list[Change]:
+    right = levers.base
+
+    def wrong(route: Any) -> str:
+        return " ".join((right(route), *(f"also:{rung.target.version}" for rung in route.standbys)))
+
+    return [(levers, "base", wrong), (board, "base", wrong)]
+
+
+def _step_before_its_time() -> list[Change]:
+    right = delivery.judge
+
+    def wrong(plan: Any, progress: Any, evidence: Any, now: int, disagreement: Any) -> Any:
+        return right(plan, progress, evidence, now + SECOND, disagreement)
+
+    return [(delivery, "judge", wrong)]
+
+
+def _checkpoint_forgets_latches() -> list[Change]:
+    right = gate.Gate.snapshot
+
+    def wrong(self: Any) -> Any:
+        state = right(self)
+        instruments = [msgspec.structs.replace(kept, latched=False, flips=()) for kept in state.instruments]
+        return msgspec.structs.replace(state, throttled=(), instruments=instruments)
+
+    return [(gate.Gate, "snapshot", wrong)]
+
+
+def _checkpoint_too_few() -> list[Change]:
+    return [(upkeep, "_CHECKPOINTS", 1)]
+
+
+def _dropped_before_archived() -> list[Change]:
+    right = upkeep.expendable
+    return [(upkeep, "expendable", lambda complete, **more: right(complete, **more | {"archived": None}))]
+
+
+def _upload_not_read_back() -> list[Change]:
+    return [(archiver._Meter, "digest", property(lambda self: "0" * 64))]
+
+
+def _other_digest_asked() -> list[Change]:
+    def serves(self: Any, asked: Any, card: Any) -> bool:
+        return asked.identity is None or asked.identity.version == card.version
+
+    return [(group.Group, "_serves", serves), (group.Group, "_hold_to_digest", lambda *args: None)]
+
+
+def _drift_unmarked() -> list[Change]:
+    right = scoring.Scoring._take
+
+    def wrong(self: Any, rung: Any, depth: int, cases: Any, *args: Any) -> None:
+        right(self, rung, depth, cases, *args)
+        for case in cases:
+            if case.answer is not None:
+                case.answer = msgspec.structs.replace(case.answer, drift=False)
+
+    return [(scoring.Scoring, "_take", wrong)]
+
+
 BUGS = {
     "window_extended": Bug(
         "2: a duplicate extends the window, and a signal that is due is swallowed", _window_extended
@@ -308,4 +450,24 @@ BUGS = {
     "range_unchecked": Bug("6: a value out of range is bent into it", _range_unchecked),
     "drain_cuts": Bug("4: a restart cuts what is in hand", _drain_cuts),
     "deadline_not_shared": Bug("1: a slow route makes another one late", _deadline_not_shared),
+    "weight_forgotten_at_restart": Bug("4: a restart ends a weight", _weight_forgotten_at_restart, 18),
+    "plan_forgotten_at_restart": Bug("4: a restart begins a plan anew", _plan_forgotten_at_restart, 8),
+    "evidence_forgotten_at_restart": Bug(
+        "4: a restart forgets what a step is judged by", _evidence_forgotten_at_restart, 167
+    ),
+    "handover_at_once": Bug("4: a change of weight moves an open position at once", _handover_at_once),
+    "rollback_waits_for_flat": Bug("4: a rollback waits until an instrument is flat", _rollback_waits_for_flat),
+    "interruption_forgotten": Bug("4: a plan goes on after a weight by hand", _interruption_forgotten, 183),
+    "pause_outlives_its_time": Bug("4: a lever whose time is over still holds", _pause_outlives_its_time, 25),
+    "reset_frees_nothing": Bug("4: a latch stays after its reset", _reset_frees_nothing, 256),
+    "weight_ends_with_a_standby": Bug("4: adding a standby ends a weight", _weight_ends_with_a_standby, 18),
+    "step_before_its_time": Bug("4: a plan's step is not held for its time", _step_before_its_time, 65),
+    "checkpoint_forgets_latches": Bug("2: a checkpoint resets latches", _checkpoint_forgets_latches, 77),
+    "checkpoint_too_few": Bug("3: a segment goes that the checkpoint before the newest needs", _checkpoint_too_few, 9),
+    "dropped_before_archived": Bug("3: a segment goes that is not in the archive", _dropped_before_archived, 70),
+    "upload_not_read_back": Bug("3: the archive holds a damaged segment", _upload_not_read_back, 96),
+    "other_digest_asked": Bug(
+        "2: an endpoint with another digest than the one in use is asked", _other_digest_asked, 213
+    ),
+    "drift_unmarked": Bug("6: an answer of another version is not marked", _drift_unmarked, 10),
 }

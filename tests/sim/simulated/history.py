@@ -1,8 +1,9 @@
 """What was seen from outside, in order. The place of an event in the list is its order; several may share one time."""
 
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
+from signalyard_router.testing.sim.disk import Deed
 from signalyard_router.testing.sim.loop import SimLoop
 from signalyard_router.testing.sim.network import SimTransport
 
@@ -44,9 +45,13 @@ class History:
             what, transport.number if transport.accepted else -transport.number, peer.node.name if peer else "", data
         )
 
-    def needle(self, what: Literal["write", "sync", "cut"], path: str, data: bytes, size: int) -> None:
+    def needle(self, what: Deed, path: str, data: bytes, size: int) -> None:
         """Watches the disk."""
         self.add(what, 0, path, data, size)
+
+    def keeper(self, name: str, content: bytes) -> None:
+        """Watches the archive."""
+        self.add("archived", 0, name, content)
 
     def hash(self) -> str:
         """The same for the same history, to the byte."""

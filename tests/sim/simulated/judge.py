@@ -18,7 +18,10 @@ from fnmatch import fnmatchcase
 from simulated.history import Event, History, Json
 from simulated.plan import FINAL, Plan, Snap
 from simulated.reading import Call, Exchange, Line, exchanges_of, lines_of
-from simulated.rules import Rules, duration
+from simulated.rolling import wrong_digests
+from simulated.rules import Rules
+from simulated.units import duration
+from simulated.upkeep import wrong_upkeep
 
 _SIGNAL = {"seq": "signal_seq", "signal": "direction", "ts_init": "t"}
 _SAME = (
@@ -34,7 +37,7 @@ _SAME = (
     "digest",
     "track",
 )
-_SAME += ("confidence", "position", "failover", "degraded", "reduce_only", "symbol", "score")
+_SAME += ("confidence", "position", "failover", "drift", "degraded", "reduce_only", "symbol", "score")
 _CODES = {
     "missing": ("missing_feature", "/features/p"),
     "range": ("feature_out_of_range", "/features/p"),
@@ -89,7 +92,9 @@ class _Judge:
                 yield from self._exchange(exchange)
             elif exchange.answered is not None:
                 yield from self._state(exchange)
-        yield from self._controls()
+        yield from self._controls(lines)
+        yield from wrong_digests(self.plan, self.history, lines)
+        yield from wrong_upkeep(self.plan, self.history)
         yield from self._calls(calls, exchanges)
         yield from self._unrecorded(exchanges)
 
@@ -141,11 +146,19 @@ class _Judge:
         matching = self.matching[symbol]
         return snap, [name for name in matching if name == row["route"]] if "route" in row else matching
 
-    def _controls(self) -> Iterator[str]:
-        """A lever that was confirmed is in the record; a document is in force within a second."""
+    def _controls(self, lines: list[Line]) -> Iterator[str]:
+        """A lever was in the record before it was confirmed; a document is in force within a second; plans move, promotions skip nothing."""
+        levers = {line.record["id"]: line for line in lines if line.record["kind"] == "lever"}
         for event in self.history.events:
-            if event.kind == "pulled" and event.who not in self.rules.pulled:
-                yield f"lever: {event.who} was confirmed, and it is not in the record"
+            if event.kind == "pulled":
+                yield from self._pulled(event, levers.get(event.who))
+            elif event.kind == "promoted":
+                yield from self.rules.routes[event.who].control.promoted(event.at, event.number)
+        if not self.clock_faults and lines:
+            last = self.history.events[-1].at
+            for name, book in self.rules.routes.items():
+                for text in book.control.stuck(last, lines[-1].record["t"] + last - lines[-1].written.at):
+                    yield f"{text} ({name})"
         if not {"disk", "crash", "power", "router_frozen", "deploy"}.intersection(
             fault.kind for fault in self.plan.faults
         ):
@@ -158,6 +171,13 @@ class _Judge:
                     if late and duration(served["dedupe"]["window"]) != duration(spec[route]["dedupe"]["window"]):
                         yield f"reload: after {(received - change.at) / 1e9:.3f} s the old document is in force"
                         break
+
+    def _pulled(self, event: Event, line: Line | None) -> Iterator[str]:
+        ready = None if line is None else line.written if self.plan.durability == "os" else line.synced
+        if ready is None:
+            yield f"lever: {event.who} was confirmed, and it is not in the record"
+        elif ready.order > event.order:
+            yield f"lever: {event.who} was confirmed before it was recorded"
 
     # What the answer says
 
@@ -210,7 +230,10 @@ class _Judge:
         if (
             snap is not None
             and snap.tag >= FINAL
-            and (outcome == "unknown" or reason in ("journal_unavailable", "no_answer", "past_commit_by"))
+            and (
+                outcome == "unknown"
+                or reason in ("journal_unavailable", "no_answer", "version_drift", "past_commit_by")
+            )
         ):
             yield f"recovery: {outcome} {reason}, although everything is mended"
         if self.calm and reason == "no_answer" and self._budget(decision) > 5_000:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from signalyard.profile import Feature, FeatureSchema, ModelCard
 from signalyard_router.testing.model_server import ModelServer, ServedModel
-from simulated.plan import NUMBERS, VERSIONS
+from simulated.plan import BUNDLES
 
 SCHEMA = FeatureSchema(
     (
@@ -15,9 +15,14 @@ SCHEMA = FeatureSchema(
 )
 
 
-def score_of(p: float, tag: float, version: str) -> float:
-    """What a version says of a row: ``p``, and far behind it the row's number and its own."""
-    return p + (tag * 8 + NUMBERS[version]) * 1e-9
+def score_of(p: float, tag: float, mark: int) -> float:
+    """What a bundle says of a row: ``p``, and far behind it the row's number and the bundle's mark."""
+    return p + (tag * 8 + mark) * 1e-9
+
+
+def digest_of(mark: int) -> str:
+    """A bundle's digest; its mark can be read off it."""
+    return f"sha256:{mark:0>64}"
 
 
 def confidence_of(score: float) -> float:
@@ -25,25 +30,27 @@ def confidence_of(score: float) -> float:
     return 0.5 + abs(score - 0.5)
 
 
-def server(node: str, *, calibrated: bool) -> ModelServer:
-    """What a node serves: its version of every route's model, or the rules."""
-    version = VERSIONS[node]
-    names = ("rules",) if node == "rules" else ("m-one", "m-two")
+def bundles(mark: int, *, calibrated: bool) -> list[ServedModel]:
+    """What a node serves: a bundle for every route's model, or the rules."""
+    version = BUNDLES[mark]
+    names = ("rules",) if version == BUNDLES[5] else ("m-one", "m-two")
 
     def scores(rows: list[list[float | None]]) -> Sequence[float | None]:
-        return [score_of(row[0] or 0.0, row[1] or 0.0, version) for row in rows]
+        return [score_of(row[0] or 0.0, row[1] or 0.0, mark) for row in rows]
 
-    served = [
+    return [
         ServedModel(
-            card=ModelCard(
-                model=name, version=version, digest=f"sha256:{version:0>64}", calibrated=calibrated, schema=SCHEMA
-            ),
+            card=ModelCard(model=name, version=version, digest=digest_of(mark), calibrated=calibrated, schema=SCHEMA),
             score=scores,
             confidence=confidence_of,
         )
         for name in names
     ]
-    made = ModelServer(served)
+
+
+def server(mark: int, *, calibrated: bool) -> ModelServer:
+    """A model server with a bundle."""
+    made = ModelServer(bundles(mark, calibrated=calibrated))
     made.dribble_seconds = 0.0005
     made.huge_bytes = 100_000
     return made

@@ -6,12 +6,18 @@ from typing import Any
 
 from signalyard_router.testing.model_server import Behaviour
 
-MODELS = ("stable", "canary", "standby", "spare", "rules")
-"""The nodes of the model servers."""
+MODELS = ("stable", "stable-2", "canary", "standby", "spare", "rules")
+"""The nodes of the model servers. The first two are endpoints of one track."""
 
-VERSIONS = {"stable": "7", "canary": "8", "standby": "6", "spare": "5", "rules": "1"}
-NUMBERS = {"7": 1, "8": 2, "6": 3, "5": 4, "1": 5}
-"""A version's mark in its scores."""
+VERSIONS = {"stable": "7", "stable-2": "7", "canary": "8", "standby": "6", "spare": "5", "rules": "1"}
+MARKS = {"stable": 1, "stable-2": 1, "canary": 2, "standby": 3, "spare": 4, "rules": 5}
+"""Each bundle's mark, in its digest and its scores; these are the ones that the nodes serve when nothing is wrong."""
+REBUILT, OLDER = 6, 7
+"""What pods of stable may serve while they roll: the same version rebuilt, so under another digest; and an older version."""
+BUNDLES = {1: "7", 2: "8", 3: "6", 4: "5", 5: "1", REBUILT: "7", OLDER: "4"}
+"""The version that each mark is a bundle of."""
+HOMES = {1: "stable", 2: "canary", 3: "standby", 4: "spare", 5: "rules", REBUILT: "stable", OLDER: "stable"}
+"""Whose bundles they are."""
 
 FINAL = 90_000
 """Tags from here on belong to the snapshots that are sent when everything is mended."""
@@ -76,6 +82,9 @@ class Plan:
     late_ms: float
     segment_bytes: int
     remember: int
+    keep_bytes: int | None
+    archive: bool
+    refresh: float
     sends: tuple[Send, ...]
     final: tuple[Send, ...]
     faults: tuple[Fault, ...]
@@ -92,6 +101,7 @@ class _Planner:
         self.seed = seed
         self.rng = random.Random(f"plan {seed}")
         self.tags = 0
+        self.routes: list[dict[str, Any]] = []
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -104,10 +114,13 @@ class _Planner:
         routes = [self.route("one", ["a*.X"] if self.chance(0.6) else ["*.X"])]
         if self.chance(0.4):
             routes.append(self.route("two", ["*.X"]))
+        self.routes = routes
         later = tuple(self.changed(route) for route in routes)
         symbols = ["a1.X", "a2.X", "b1.X", "a3.X"][: rng.choice((1, 2, 2, 3, 4))]
         lasts = rng.choice((1_500, 2_500, 4_000, 6_000))
-        faults = () if calm else self.faults(lasts, fsync=fsync)
+        small = rng.choice((0, 0, 0, 4_000, 12_000))
+        archive = bool(small) and self.chance(0.5)
+        faults = () if calm else self.faults(lasts, fsync=fsync, archive=archive)
         storms = [fault.at + rng.uniform(-15, 5) for fault in faults] + [rng.uniform(0, lasts) for _ in range(2)]
         sends = self.sends(symbols, [route["metadata"]["name"] for route in routes], lasts, storms)
         final = tuple(self.final(symbols, lasts))
@@ -116,7 +129,7 @@ class _Planner:
             http=http,
             durability="fsync" if fsync else "os",
             shared_clock=self.chance(0.7),
-            calibrated={name: self.chance(0.85) for name in MODELS},
+            calibrated={name: self.chance(0.85) for name in MODELS if name != "stable-2"},
             stages=(tuple(routes), later),
             split=0 if calm else rng.choice((0, 0.1, 0.5)),
             slow=0 if calm else rng.choice((0, 0, 0.02, 0.1)),
@@ -124,8 +137,11 @@ class _Planner:
             vanish=0 if calm else rng.choice((0, 0, 0.002, 0.01)),
             sync_ms=rng.choice((0.1, 0.3, 2.0)),
             late_ms=rng.choice((0.4, 3.0, 30.0, 200.0)),
-            segment_bytes=rng.choice((1 << 28, 1 << 28, 4_000)),
+            segment_bytes=small or 1 << 28,
             remember=rng.choice((65_536, 65_536, 65_536, 3)),
+            keep_bytes=rng.choice((None, 0, 3 * small)) if small else None,
+            archive=archive,
+            refresh=1.0 if any(fault.kind == "roll" for fault in faults) else 10.0,
             sends=sends,
             final=final,
             faults=faults,
@@ -138,7 +154,10 @@ class _Planner:
         rng = self.rng
         weight = rng.choice((0, 0, 10, 50))
         tracks: list[dict[str, Any]] = [self.track("stable", "stable", 100 - weight)]
-        if weight or self.chance(0.3):
+        if self.chance(0.35):
+            del tracks[0]["endpoint"]
+            tracks[0]["endpoints"] = [{"service": node, "port": 80} for node in ("stable", "stable-2")]
+        if weight or self.chance(0.4):
             tracks.append(self.track("canary", "canary", weight))
         standbys = rng.choice(((), ("standby",), ("standby",), ("standby", "spare")))
         tracks += [self.track("standby", node) for node in standbys]
@@ -171,16 +190,33 @@ class _Planner:
             "deadline": rng.choice(("20ms", "50ms", "100ms", "100ms", "200ms")),
             "validFor": rng.choice(("1s", "5s")),
         }
+        if self.chance(0.5):
+            spec["onDrift"] = rng.choice(("standby", "refuse"))
+        if len(tracks) > 1 and tracks[1]["name"] == "canary" and self.chance(0.4):
+            spec["plan"] = self.delivery()
         ladder = self.ladder(standbys)
         if ladder is not None:
             spec["ladder"] = ladder
-        if weight and self.chance(0.3):
+        if weight and self.chance(0.2):
             spec["pin"] = {"a1.X": rng.choice(("stable", "canary"))}
         return {
             "apiVersion": "signalyard.io/v1alpha1",
             "kind": "SignalRoute",
             "metadata": {"name": name},
             "spec": spec,
+        }
+
+    def delivery(self) -> dict[str, Any]:
+        """A plan for the canary, short enough to come to its end within a world."""
+        rng = self.rng
+        weights = sorted(rng.sample((5, 20, 40, 60, 80, 100), rng.choice((1, 2, 3))))
+        bounds = {name: rng.choice((None, "1%", "30%", "100%")) for name in ("errors", "degraded")}
+        checks: dict[str, Any] = {"decisions": rng.choice((1, 3, 6, 12)), **bounds}
+        if self.chance(0.2):
+            checks["confidence"] = 0.7
+        return {
+            "steps": [{"canary": canary, "hold": rng.choice(("0s", "200ms", "700ms"))} for canary in weights],
+            "checks": checks,
         }
 
     def track(self, name: str, node: str, weight: float | None = None) -> dict[str, Any]:
@@ -207,7 +243,7 @@ class _Planner:
         if self.chance(0.3):
             spec["limits"] = {}
         canary = [track for track in spec["tracks"] if track["name"] == "canary"]
-        if canary and self.chance(0.5):
+        if canary and self.chance(0.4):
             weight = self.rng.choice((0, 30, 100))
             weights = {"canary": weight, "stable": 100 - weight}
             spec["tracks"] = [
@@ -215,6 +251,18 @@ class _Planner:
                 for track in spec["tracks"]
             ]
             spec["handover"] = self.rng.choice(("now", "whenFlat"))
+        if "plan" in spec and self.chance(0.3):
+            spec["plan"] = self.delivery()
+        if canary and self.chance(0.5):
+            # as a promotion asks for: the way back is loaded before stable rolls
+            spec.setdefault(
+                "ladder",
+                [
+                    *({"standby": track["version"]} for track in spec["tracks"] if track["name"] == "standby"),
+                    {"skip": {}},
+                ],
+            )
+            spec["tracks"] = [*spec["tracks"], self.track("standby", "stable")]
         return route | {"spec": spec}
 
     # What clients send
@@ -283,10 +331,13 @@ class _Planner:
 
     # What goes wrong
 
-    def faults(self, lasts: float, *, fsync: bool) -> tuple[Fault, ...]:
+    def faults(self, lasts: float, *, fsync: bool, archive: bool) -> tuple[Fault, ...]:
         rng = self.rng
         makers = [self.behaviour, self.behaviour, self.script, self.model_frozen, self.model_down, self.weather]
-        makers += [self.router_frozen, self.clock, self.crash, self.deploy, self.disk, self.reload, self.lever]
+        makers += [self.router_frozen, self.clock, self.crash, self.deploy, self.disk, self.reload, self.roll]
+        makers += [self.lever] * 4 + [self.roll]
+        if archive:
+            makers += [self.archive] * 4 + [self.crash]
         if fsync:
             makers += [self.power, self.disk]
         faults: list[Fault] = []
@@ -294,6 +345,12 @@ class _Planner:
             # troubles come in company
             at = faults[-1].at + rng.uniform(0, 150) if faults and self.chance(0.5) else rng.uniform(0, lasts)
             faults.append(rng.choice(makers)(at))
+            if faults[-1].kind == "lever" and faults[-1].words[0] in ("weight", "promote") and self.chance(0.4):
+                faults.append(self.reload(at + rng.choice((1, 100, 700))))
+            elif faults[-1].kind == "lever" and self.chance(0.3):
+                # between the pull and what it binds
+                kill = rng.choice((self.crash, self.power if fsync else self.crash))
+                faults.append(kill(at + rng.choice((0.01, 0.2, 1, 5, 40))))
         return tuple(sorted(faults, key=lambda fault: fault.at))
 
     def span(self) -> float:
@@ -339,9 +396,40 @@ class _Planner:
         return Fault(at, "reload")
 
     def lever(self, at: float) -> Fault:
-        what = self.rng.choice(("halt", "halt", "pause"))
-        symbol, route = self.rng.choice((("", ""), ("a1.X", ""), ("", "one"), ("a1.X", "one")))
-        return Fault(at, "lever", self.rng.choice((20, 300, 1_500)), words=(what, symbol, route))
+        """``words`` are the action, its instrument, route, and version or latch, and how it ends: by hand, by itself or not."""
+        rng, span = self.rng, self.rng.choice((20, 300, 1_500))
+        route = rng.choice(self.routes)
+        name, tracks = route["metadata"]["name"], route["spec"]["tracks"]
+        actions = ["halt", "pause", "pause", "rollback"]
+        if any(track["name"] == "canary" for track in tracks):
+            actions += ["weight", "weight", "weight", "promote"]
+        if "plan" in route["spec"]:
+            actions += ["weight", "replan"]
+        if route["spec"]["limits"]:
+            actions += ["reset", "reset"]
+        action, symbol, what = rng.choice(actions), "", ""
+        ends = rng.choice(("hand", "hand", "itself", "never"))
+        if action in ("halt", "pause"):
+            symbol, name = rng.choice((("", ""), ("a1.X", ""), ("", name), ("a1.X", name)))
+            ends = "hand" if action == "halt" or ends == "never" else ends
+        elif action == "rollback":
+            what = rng.choice([track["version"] for track in tracks])
+        elif action == "reset":
+            what = rng.choice(("throttle", "flips"))
+            symbol = rng.choice(("a1.X", "a2.X")) if what == "flips" else ""
+        return Fault(at, "lever", span, amount=rng.choice((0, 30, 70, 100)), words=(action, symbol, name, what, ends))
+
+    def roll(self, at: float) -> Fault:
+        """Pods of stable come to serve another bundle, one ``span`` after the other, and after it back; ``words``: by a restart or not."""
+        mark = self.rng.choice((REBUILT, OLDER))
+        nodes = self.rng.choice((("stable", "stable-2"), ("stable-2", "stable"), ("stable",)))
+        words = (self.rng.choice(("restart", "in_place")), *nodes)
+        return Fault(at, "roll", self.rng.choice((100, 600, 1_500)), amount=mark, words=words)
+
+    def archive(self, at: float) -> Fault:
+        return Fault(
+            at, "archive", self.rng.choice((60, 300, 1_200)), words=(self.rng.choice(("fail", "hang", "garble")),)
+        )
 
     def disk(self, at: float) -> Fault:
         what = self.rng.choice(("full", "read_only", "fail_sync", "slow_sync", "slow_sync", "fail_truncate"))

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -12,8 +13,9 @@ from signalyard.wire import Snapshot
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
-from signalyard_router.control.board import Board
-from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.adapters.oip.settings import OipSettings
+from signalyard_router.control.board import Board, Promotion
+from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.main import ProcessSettings, running
 from signalyard_router.router import Router
 from signalyard_router.rules.documents import RouteDocument, parse_document
@@ -24,14 +26,21 @@ from signalyard_router.testing.sim.network import Node, Weather
 from signalyard_router.testing.sim.world import SimClock, Simulation
 from simulated.clients import HttpClient, body_of, snapshot_of
 from simulated.history import History
-from simulated.models import server
-from simulated.plan import FINAL, MODELS, Fault, Plan, Send
+from simulated.models import bundles, server
+from simulated.plan import FINAL, HOMES, MARKS, MODELS, VERSIONS, Fault, Plan, Send
+
+_Answer = TypeVar("_Answer", Lever, Promotion)
+
+_ENDS: dict[str, Literal["resume", "end"]] = {"halt": "resume", "pause": "resume", "weight": "end", "rollback": "end"}
+"""How a lever is let go."""
 
 _DRAIN = 2.0
 _QUIET = 3.0
 """Seconds after the mending until the last snapshots: longer than the router waits to ask a model server again."""
 _LONGEST = 600.0
 _FOLDER = "journal"
+_UPKEEP = UpkeepSettings(archive_seconds=1.0, first_pause_seconds=0.1, longest_pause_seconds=0.4)
+"""So quick that the archive has caught up when the last snapshots come."""
 
 
 def play(plan: Plan) -> History:
@@ -90,6 +99,7 @@ class _Stage:
         self.loop = simulation.loop
         self.history = History(simulation.loop)
         self.disk = simulation.disk(self.history.needle)
+        self.archive = simulation.archive(self.history.keeper) if plan.archive else None
         self.clock = SimClock(simulation.loop)
         self.documents = [[(parse_document(document, "plan"), "plan") for document in stage] for stage in plan.stages]
         self.times: dict[int, int] = {}
@@ -107,6 +117,7 @@ class _Stage:
         self.ending = False
         # the model servers' machines, each with what it is told to do
         self.models: dict[str, tuple[Node, ModelServer]] = {}
+        self.marks = dict(MARKS)
         self.clients: list[HttpClient] = []
 
     async def play(self) -> None:
@@ -130,6 +141,7 @@ class _Stage:
             # A fault that was to strike or to be mended later than this has nothing more to do.
             self.over = True
             self._mend_everything()
+            self.history.add("mended")
             await asyncio.sleep(_QUIET)
             await self.running.wait()
             if self.plan.shared_clock:
@@ -184,10 +196,17 @@ class _Stage:
                 durability=plan.durability,  # type: ignore[arg-type]
                 segment_bytes=plan.segment_bytes,
                 remember=plan.remember,
-            )
+                keep_bytes=plan.keep_bytes,
+            ),
+            upkeep=_UPKEEP,
+            oip=OipSettings(probe_refresh_seconds=plan.refresh),
         )
         http = HttpSettings(host="router", port=80)
-        async with running(settings, world=world, registry=registry, store=Documents(self)) as (router, board):
+        archive = self.archive.mount(lambda: node.alive) if self.archive is not None else None
+        async with running(settings, world=world, registry=registry, store=Documents(self), archive=archive) as (
+            router,
+            board,
+        ):
             listening = HttpServer(world, App(router, world.clock, http, registry), http)
             await listening.start()
             self.router, self.board = router, board
@@ -201,7 +220,8 @@ class _Stage:
 
     async def _start_model(self, name: str) -> None:
         node = Node(name)
-        made = server(name, calibrated=self.plan.calibrated[name])
+        mark = self.marks[name]
+        made = server(mark, calibrated=self.plan.calibrated[HOMES[mark]])
         made.late_seconds = self.plan.late_ms / 1000
         if name in self.models:
             before = self.models[name][1]
@@ -245,6 +265,43 @@ class _Stage:
                 self.loop.create_task(self._start_model(fault.target))
 
         return heal
+
+    def _roll(self, fault: Fault):  # type: ignore[no-untyped-def]
+        first, *others = fault.words[1:]
+
+        def turn(name: str, mark: int) -> None:
+            if self.marks[name] != mark and not (self.over and mark != MARKS[name]):
+                self._change_bundle(name, mark, restart=fault.words[0] == "restart")
+
+        def roll(mark: int | None) -> None:
+            """To a bundle, or back to each node's own."""
+            turn(first, mark or MARKS[first])
+            for name in others:
+                self.loop.call_later(fault.span / 2000, turn, name, mark or MARKS[name])
+
+        roll(int(fault.amount))
+        return lambda: roll(None)
+
+    def _change_bundle(self, name: str, mark: int, *, restart: bool) -> None:
+        node, made = self.models[name]
+        self.marks[name] = mark
+        self.history.add("rolled", mark, name)
+        if restart or not node.alive:
+            if node.alive:
+                node.crash(self.loop)
+            self.loop.create_task(self._start_model(name))
+            return
+        for model, version in list(made.models):
+            made.withdraw(model, version)
+        for bundle in bundles(mark, calibrated=self.plan.calibrated[HOMES[mark]]):
+            made.serve(bundle)
+
+    def _archive(self, fault: Fault):  # type: ignore[no-untyped-def]
+        archive, what = self.archive, fault.words[0]
+        if archive is None:
+            return None
+        setattr(archive, what, True)
+        return lambda: setattr(archive, what, False)
 
     def _weather(self, fault: Fault):  # type: ignore[no-untyped-def]
         weather, what = self.sim.network.weathers[fault.target], fault.words[0]
@@ -297,18 +354,36 @@ class _Stage:
         task.add_done_callback(self.asking.discard)
 
     async def _operate(self, fault: Fault) -> None:
-        """What an operator does: halts or pauses, and resumes when it is time. Tries again while the router is away."""
-        symbol, route = fault.words[1] or None, fault.words[2] or None
-        began = await self._pull(Order(action=fault.words[0], by="op", why="sim", symbol=symbol, route=route))  # type: ignore[arg-type]
-        if began is not None:
+        """What an operator does: pulls a lever, and lets it go when it is time. Tries again while the router is away."""
+        action, symbol, route, what, ends = fault.words
+        if action == "promote":
+            await self._press(lambda board: board.promote(route, VERSIONS["canary"], "op", "sim"))
             await asyncio.sleep(fault.span / 1000)
-            await self._pull(Order(action="resume", by="op", why="sim", lever=began.id))
+            await self._press(lambda board: board.promote(route, VERSIONS["canary"], "op", "sim"))
+            return
+        order = Order(
+            action=action,  # type: ignore[arg-type]
+            by="op",
+            why="sim",
+            symbol=symbol or None,
+            route=route or None,
+            canary=fault.amount if action == "weight" else None,
+            version=what if action == "rollback" else None,
+            latch=what if action == "reset" else None,  # type: ignore[arg-type]
+            expires_in=int(fault.span * 1_000_000) if ends == "itself" and action in _ENDS else None,
+        )
+        began = await self._press(lambda board: board.pull(order))
+        if began is not None and ends == "hand" and action in _ENDS:
+            await asyncio.sleep(fault.span / 1000)
+            ending = Order(action=_ENDS[action], by="op", why="sim", lever=began.id)
+            await self._press(lambda board: board.pull(ending))
 
-    async def _pull(self, order: Order) -> Lever | None:
+    async def _press(self, ask: Callable[[Board], Coroutine[Any, Any, _Answer]]) -> _Answer | None:
+        """What the board answers, or None where it refuses the order, or never takes one."""
         for _ in range(200):
             board, node = self.board, self.node
             if board is not None and self.running.is_set():
-                task = self.sim.spawn(node, board.pull(order))
+                task = self.sim.spawn(node, ask(board))
                 await asyncio.wait([task])
                 failure = None if task.cancelled() else task.exception()
                 if isinstance(failure, CallerError):
@@ -316,8 +391,12 @@ class _Stage:
                 if failure is not None and not isinstance(failure, SignalyardError):
                     raise failure
                 if not task.cancelled() and failure is None:
-                    self.history.add("pulled", who=task.result().id)
-                    return task.result()
+                    answer = task.result()
+                    if isinstance(answer, Lever):
+                        self.history.add("pulled", who=answer.id)
+                    else:
+                        self.history.add("promoted", len(answer.done), answer.route, data=(answer.lever or "").encode())
+                    return answer
             await asyncio.sleep(0.05)
         return None
 
@@ -349,6 +428,8 @@ class _Stage:
     def _mend_everything(self) -> None:
         self._set_weather()
         self._mend_disk()
+        if self.archive is not None:
+            self.archive.fail = self.archive.hang = self.archive.garble = False
         if self.node.frozen:
             self.history.add("thawed")
             self.node.thaw(self.loop)
@@ -356,7 +437,9 @@ class _Stage:
             made.behaviour = Behaviour.GOOD
             made.script.clear()
             node.thaw(self.loop)
-            if not node.alive:
+            if self.marks[name] != MARKS[name]:
+                self._change_bundle(name, MARKS[name], restart=False)
+            elif not node.alive:
                 self.loop.create_task(self._start_model(name))
 
     # What is asked

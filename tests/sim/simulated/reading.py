@@ -214,15 +214,29 @@ def _whole(came: bytes) -> bool:
     return len(rest) == length
 
 
+def segments_of(history: History) -> dict[str, bytes]:
+    """Every segment of the journal by its path, in order: those of the end, and those that were removed as they were then."""
+    found = {path: content for path, content in history.files.items() if "/journal-" in path}
+    if any(event.kind == "remove" for event in history.events):
+        contents: dict[str, bytearray] = {}
+        for event in history.events:
+            if event.kind == "write":
+                contents.setdefault(event.who, bytearray()).extend(event.data)
+            elif event.kind == "cut":
+                del contents.setdefault(event.who, bytearray())[event.size :]
+            elif event.kind == "remove" and "/journal-" in event.who:
+                found[event.who] = bytes(contents[event.who])
+    return dict(sorted(found.items()))
+
+
 def lines_of(history: History) -> tuple[list[Line], list[str]]:
-    """The journal as it stands at the end, and what is wrong with its chain."""
+    """The whole journal, with what was dropped since, and what is wrong with its chain."""
     chunks = _chunks(history)
     lines: list[Line] = []
     wrong: list[str] = []
     prev, seq = "0" * 64, 0
-    paths = [path for path in history.files if path.rpartition("/")[2].startswith("journal-")]
-    for path in paths:
-        content, start = history.files[path], 0
+    for path, content in segments_of(history).items():
+        start = 0
         starts = [chunk[0] for chunk in chunks.get(path, [])]
         for raw in content.split(b"\n"):
             end = start + len(raw) + 1

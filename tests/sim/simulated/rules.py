@@ -5,51 +5,19 @@ It folds a journal record by record and says what each should have said. It shar
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import blake2b
 
+from simulated.control import Control, owned
 from simulated.history import Json
-from simulated.models import confidence_of, score_of
-from simulated.plan import VERSIONS, Plan
+from simulated.models import confidence_of, digest_of, score_of
+from simulated.plan import BUNDLES, HOMES, VERSIONS, Plan
 from simulated.reading import Line
+from simulated.units import duration, rate
 
-_UNITS = {
-    "us": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "min": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
 _MINUTE = 60_000_000_000
 _TRACKS = {"stable": "stable", "canary": "canary", "standby": "standby", "spare": "standby"}
+_UNMAPPED = ("no_answer", "row_error", "version_drift")
+"""Abstentions that no mapping made."""
 _PLACELESS = ("past_commit_by", "superseded", "out_of_order")
-
-NODES = {version: node for node, version in VERSIONS.items()}
-
-
-@lru_cache
-def duration(text: str) -> int:
-    """Nanoseconds."""
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    return round(float(digits) * _UNITS[text[len(digits) :]])
-
-
-def rate(text: str | None) -> tuple[int, int] | None:
-    """Count and window."""
-    if text is None:
-        return None
-    count, _, unit = text.partition("/")
-    return int(count), _UNITS[unit]
-
-
-def assigned(spec: Json, symbol: str) -> str:
-    """The track that decides for an instrument."""
-    if symbol in spec.get("pin", {}):
-        return str(spec["pin"][symbol])
-    slot = int.from_bytes(blake2b(f"{spec['model']}\0{symbol}".encode(), digest_size=8).digest(), "big") % 10_000
-    canary = sum(track.get("weight", 0) * 100 for track in spec["tracks"] if track["name"] == "canary")
-    return "canary" if slot < canary else "stable"
 
 
 @dataclass
@@ -83,6 +51,7 @@ class RouteBook:
     spec: Json
     revision: str
     generation: int
+    control: Control
     signals: list[int] = field(default_factory=list)
     flats: list[int] = field(default_factory=list)
 
@@ -104,6 +73,9 @@ class Rules:
         self._answers: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._epoch = 0
         self._t = 0
+        kinds = {fault.kind for fault in plan.faults}
+        self._vague = bool(kinds.intersection(("clock", "disk")))
+        self._prompt = 2_000_000_000 if "disk" in kinds else 50_000_000
 
     def wrong(self, lines: list[Line]) -> Iterator[str]:
         """Every way in which a record is not what it should be."""
@@ -120,7 +92,13 @@ class Rules:
                 case "route":
                     yield from self._route(line)
                 case "lever":
-                    self._lever(record)
+                    self._lever(record, self._ready(line))
+                case "plan":
+                    control = self.routes[record["route"]].control
+                    complete = self.plan.keep_bytes is None
+                    at = self._ready(line)
+                    for text in control.step(record, at, complete=complete, prompt=self._prompt):
+                        yield f"{text} ({line.place}, {record['route']})"
                 case "decision":
                     for text in self._decision(line):
                         yield f"{text} ({line.place}, {record['symbol']} {record.get('route')})"
@@ -130,13 +108,30 @@ class Rules:
         book = self.routes.get(record["name"])
         if book is not None and record["generation"] <= book.generation:
             yield f"generation: {line.place}: not newer than {book.generation}"
-        made = RouteBook(record["document"]["spec"], record["revision"], record["generation"])
+        spec = record["document"]["spec"]
+        control = Control(spec) if book is None else book.control
+        made = RouteBook(spec, record["revision"], record["generation"], control)
+        control.document(spec, self._ready(line))
         if book is not None:
             made.signals, made.flats = book.signals, book.flats
         self.routes[record["name"]] = made
 
-    def _lever(self, record: Json) -> None:
+    def _ready(self, line: Line) -> int:
+        """When a record became safe, and so had its effect."""
+        return (line.written if self.plan.durability == "os" else line.synced or line.written).at
+
+    def _lever(self, record: Json, at: int) -> None:
         self.pulled.append(record["id"])
+        route = record.get("route")
+        for name, book in self.routes.items():
+            if route is None or name == route:
+                book.control.pull(record, at)
+        if record["action"] == "reset" and record["latch"] == "throttle":
+            self._throttled.discard(record["route"])
+        elif record["action"] == "reset":
+            latched = self.books.get((record["route"], record["symbol"]))
+            if latched is not None:
+                latched.latched, latched.flips = False, []
         if record["action"] in ("resume", "end"):
             self.stops = [stop for stop in self.stops if stop["id"] != record["lever"]]
         elif record["action"] in ("halt", "pause"):
@@ -158,8 +153,9 @@ class Rules:
         received = line.written.at - record.get("elapsed_us", 0) * 1000
         self.served.append((received, line.written.at, record["route"], route.spec))
         if record.get("generation") == route.generation:
-            yield from self._assigned(record, book, route.spec, received)
-        yield from self._answer(record)
+            yield from self._assigned(record, book, route, received)
+        route.control.decided(record, self._ready(line))
+        yield from self._answer(record, route)
         if record.get("reduce_only") or "score" not in record:
             wanted = "flat" if record.get("reduce_only") else None
         else:
@@ -198,40 +194,49 @@ class Rules:
             yield "repetition: the same proposal became two signals"
         known.append(line)
 
-    def _answer(self, record: Json) -> Iterator[str]:
+    def _answer(self, record: Json, route: RouteBook) -> Iterator[str]:
         """The score is this row's, of the version that is named, and it is marked where it did not come from its track."""
         if "score" not in record:
             if record["outcome"] == "emitted" and not record.get("reduce_only"):
                 yield "degraded: a signal without an answer that does not merely reduce"
             return
         row = dict(zip(record["input"]["columns"], record["input"]["values"], strict=True))
-        node = NODES.get(record.get("version", ""))
-        if node is None or record["score"] != score_of(row["p"], row["tag"], record["version"]):
-            yield f"score: {record['score']!r} is not what version {record.get('version')} says of this row"
+        mark = next((mark for mark in BUNDLES if digest_of(mark) == record.get("digest")), None)
+        if (
+            mark is None
+            or BUNDLES[mark] != record.get("version")
+            or record["score"] != score_of(row["p"], row["tag"], mark)
+        ):
+            yield f"score: {record['score']!r} is not what {record.get('version')} {record.get('digest')} says of this row"
             return
-        sure = confidence_of(record["score"]) if self.plan.calibrated[node] else None
+        home = HOMES[mark]
+        sure = confidence_of(record["score"]) if self.plan.calibrated[home] else None
         if record.get("confidence") != sure:
             yield f"score: the confidence is {record.get('confidence')}, the model said {sure}"
-        track = _TRACKS.get(node)
+        track = _TRACKS.get(home)
         if record.get("track") != track:
-            yield f"mark: answered by {node}, and the track is said to be {record.get('track')}"
-        if record.get("failover", False) is not (record["version"] != record["assigned"]):
-            yield f"mark: answered by {node}, assigned was {record['assigned']}, and failover is wrong"
+            yield f"mark: answered by {home}, and the track is said to be {record.get('track')}"
+        if record.get("failover", False) is not (VERSIONS[home] != record["assigned"]):
+            yield f"mark: answered by {home}, assigned was {record['assigned']}, and failover is wrong"
         if record.get("degraded", False) is not (track is None):
-            yield f"mark: answered by {node}, and degraded is wrong"
+            yield f"mark: answered by {home}, and degraded is wrong"
+        if record.get("drift", False) is not (record["version"] != VERSIONS[home]):
+            yield f"mark: {record['version']} answered for {VERSIONS[home]}, and drift is wrong"
+        if record.get("drift") and record.get("generation") == route.generation and route.spec["onDrift"] != "serve":
+            yield f"drift: {record['version']} answered, and onDrift is {route.spec['onDrift']}"
 
-    def _assigned(self, record: Json, book: Book, spec: Json, received: int) -> Iterator[str]:
-        """The split assigns; but who holds an open position keeps it, unless the route hands over now."""
+    def _assigned(self, record: Json, book: Book, route: RouteBook, received: int) -> Iterator[str]:
+        """What is in force assigns; but who holds an open position keeps it, unless it changes hands now."""
+        spec = route.spec
         versions = {track["version"] for track in spec["tracks"]}
-        possible = {
-            next(track["version"] for track in spec["tracks"] if track["name"] == assigned(spec, record["symbol"]))
-        }
-        if spec["handover"] == "whenFlat":
-            places = [index for index, (at, _) in enumerate(book.owners) if at < received - 1_000]
-            owners = [owner for _, owner in book.owners[places[-1] :]]
-            if None not in owners and versions.issuperset(owners):
-                possible = set()
-            possible |= versions.intersection(owners)
+        possible: set[str] = set()
+        elapsed = record.get("elapsed_us", 0) * 1000
+        for force in route.control.forces(received, record["t"] - elapsed, vague=self._vague):
+            owners = [None] if force.now else owned(book.owners, received)
+            for owner in owners:
+                possible.add(
+                    owner if owner in versions and owner is not None else force.assigned(spec, record["symbol"])
+                )
         if record["assigned"] not in possible:
             yield f"handover: version {record['assigned']} was to decide, not {sorted(possible)}"
 
@@ -281,6 +286,8 @@ class Rules:
     ) -> tuple[str, str | None, str | None]:
         direction = record.get("direction")
         if direction is None:
+            if "score" not in record and record.get("reason") == "version_drift" and spec["onDrift"] == "refuse":
+                return ("abstained", "version_drift", None)
             return ("abstained", "no_direction" if "score" in record else "no_answer", None)
         last = book.last
         position = record.get("position")
@@ -288,6 +295,8 @@ class Rules:
         smaller = smaller and abs(position or 0.0) < abs(last.position or 0.0) if last else False
         exempt = (direction == "flat" or smaller) and not spec["filters"]["filterExits"]
         for stop in self.stops:
+            if stop.get("expires") is not None and t >= stop["expires"]:
+                continue
             if (
                 stop.get("route", record["route"]) == record["route"]
                 and stop.get("symbol", record["symbol"]) == record["symbol"]
@@ -328,7 +337,7 @@ class Rules:
             yield "durability: settled, and never on the medium"
             ready = line.written
         book.newest = (record["ts_event"], record.get("sequence", 0))
-        if reason != "no_answer" and not record.get("reduce_only"):
+        if reason not in _UNMAPPED and not record.get("reduce_only"):
             book.held.append(record.get("direction"))
         if reason == "flip_latched":
             book.latched = True
