@@ -30,7 +30,7 @@ STANDINS := s3
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
 
 .PHONY: setup
 setup: $(LOCKED:%=$(VENV)/%/.ready) ## make the three environments (router, runtimes, dev) from their hashed locks
@@ -114,7 +114,7 @@ test-faults: setup ## kill the router KILLS times under load for each durability
 E2E := PYTHONPATH=tests/e2e $(DEV)/python -m cluster
 
 .PHONY: e2e
-e2e: setup ## scenarios on a real cluster: KUBECONFIG's, kind where Docker is, else a node made here as root; ARGS="-k plain", E2E_KEEP=1
+e2e: setup $(STANDINS:%=$(VENV)/%/.ready) ## scenarios on a real cluster: KUBECONFIG's, kind where Docker is, else a node made here as root; ARGS="-k plain", E2E_KEEP=1
 	@$(DEV)/pytest -q tests/e2e $(ARGS)
 
 .PHONY: e2e-up

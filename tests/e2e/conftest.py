@@ -1,5 +1,6 @@
 """The cluster, its images, and the account of each scenario."""
 
+import signal
 import time
 
 import pytest
@@ -16,6 +17,8 @@ _PASSED = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SUMMARY] = Summary()
+    # A run that is told to end takes its cluster away, as one that is interrupted does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

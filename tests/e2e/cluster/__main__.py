@@ -42,7 +42,7 @@ def main() -> int:
 def _run(given: argparse.Namespace, places: Places) -> int:
     match given.command:
         case "up":
-            print(LocalCluster.up(places).kubeconfig)
+            print(LocalCluster.up(places, tied=False).kubeconfig)
         case "down":
             down(places)
         case "build":
@@ -68,7 +68,8 @@ def _use(given: argparse.Namespace, cluster: LocalCluster) -> int:
         case "kubeconfig":
             print(cluster.kubeconfig)
         case "load":
-            cluster.load(given.archives)
+            for archive in given.archives:
+                cluster.load(archive)
         case "status":
             print(cluster.run("kubectl", "get", "nodes,pods", "--all-namespaces", "-o", "wide"), end="")
         case "run":

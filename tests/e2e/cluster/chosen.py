@@ -28,7 +28,7 @@ def cluster(places: Places) -> Iterator[Cluster]:
     else:
         keep = os.environ.get("E2E_KEEP") == "1"
         try:
-            yield (LocalCluster.running(places) if keep else None) or LocalCluster.up(places)
+            yield (LocalCluster.running(places) if keep else None) or LocalCluster.up(places, tied=not keep)
         finally:
             if not keep:
                 down(places)

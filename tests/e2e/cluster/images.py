@@ -28,14 +28,11 @@ _SETTINGS = (_CERTIFICATES, Path("/etc/pip.conf"))
 
 @dataclass(frozen=True)
 class Image:
-    """``name`` with its tag, and an archive of it that :meth:`Cluster.load` takes. ``size`` is that of the archive, in bytes."""
+    """``name`` with its tag; ``layout``, an OCI image layout with it and nothing else; ``identity``, which changes with its content."""
 
     name: str
-    archive: Path
-
-    @property
-    def size(self) -> int:
-        return self.archive.stat().st_size
+    layout: Path
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -88,31 +85,14 @@ class Images:
         arguments: Mapping[str, str] | None = None,
         context: Path = PROJECT,
     ) -> Image:
-        """Build and write the archive, both only as far as something has changed. Raises CommandError."""
+        """Build, only as far as something has changed. Raises CommandError."""
         given = dict(arguments or {})
         if context == PROJECT:
             given["BASE"], given["BUILDER"] = self.base()
         with self._alone(_file(name)), step(f"image {name}"):
             options = [part for key, value in given.items() for part in ("--build-arg", f"{key}={value}")]
             self._buildah(*self._bud(), *options, "-t", name, "-f", context / dockerfile, context)
-            return Image(name, self._archive(name))
-
-    def inspect(self, name: str) -> dict[str, object]:
-        """What the image says of itself, as ``docker image inspect`` does. Raises CommandError."""
-        answer: dict[str, object] = json.loads(self._buildah("inspect", "--type", "image", name))
-        return answer
-
-    def files(self, name: str) -> list[str]:
-        """A line a file of the image: mode in octal, owner's id, path. Raises CommandError."""
-        container = self._buildah("from", "--pull-never", name).strip()
-        try:
-            listing = self._buildah(
-                "run", "--isolation", "chroot", "--user", "0", container, "--",
-                "find", "/", "-xdev", "(", "-path", "/proc", "-o", "-path", "/sys", ")", "-prune", "-o", "-printf", "%m %U %p\\n",
-            )  # fmt: skip
-        finally:
-            self._buildah("rm", container)
-        return listing.splitlines()
+            return self._image(name)
 
     def _make_base(self) -> None:
         tree = self.places.cache / "base"
@@ -130,18 +110,16 @@ class Images:
             self._buildah("commit", "-q", "--rm", container, _BASE)
             shutil.rmtree(tree)
 
-    def _archive(self, name: str) -> Path:
-        folder = self.places.cache / "archives"
-        folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / f"{_file(name)}.tar"
-        known = archive.with_suffix(".id")
+    def _image(self, name: str) -> Image:
+        layout = self.places.cache / "layouts" / _file(name)
+        pushed = layout.with_suffix(".id")
         identity = self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", name)
-        if not archive.exists() or not known.exists() or known.read_text() != identity:
-            known.unlink(missing_ok=True)
-            archive.unlink(missing_ok=True)
-            self._buildah("push", "-q", name, f"oci-archive:{archive}:{name}")
-            known.write_text(identity)
-        return archive
+        if not pushed.exists() or pushed.read_text() != identity:
+            layout.mkdir(parents=True, exist_ok=True)
+            self._buildah("push", "-q", name, f"oci:{layout}:{name}")
+            _drop_unused(layout)
+            pushed.write_text(identity)
+        return Image(name, layout, identity)
 
     def _bud(self) -> list[object]:
         volumes = [f"--volume={path}:{path}:ro" for path in _SETTINGS if path.exists()]
@@ -171,7 +149,23 @@ class Images:
         return run(command, timeout=_BUILD_SECONDS, stdin=stdin, env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
 
     def _alone(self, what: str) -> "_Lock":
-        return _Lock(self.places.cache / "archives" / f"{what}.lock")
+        return _Lock(self.places.cache / "layouts" / f"{what}.lock")
+
+
+def _drop_unused(layout: Path) -> None:
+    """Remove the blobs of earlier images."""
+    blobs = layout / "blobs" / "sha256"
+    used = set()
+    for entry in json.loads((layout / "index.json").read_text())["manifests"]:
+        manifest = json.loads((blobs / _hex(entry)).read_text())
+        used |= {_hex(entry), _hex(manifest["config"]), *map(_hex, manifest["layers"])}
+    for blob in blobs.iterdir():
+        if blob.name not in used:
+            blob.unlink()
+
+
+def _hex(descriptor: Mapping[str, str]) -> str:
+    return descriptor["digest"].removeprefix("sha256:")
 
 
 def _file(name: str) -> str:

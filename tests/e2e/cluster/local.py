@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,11 @@ class LocalCluster:
     namespaces: Namespaces
 
     @classmethod
-    def up(cls, places: Places) -> "LocalCluster":
-        """End what an earlier run left, and start. Raises CommandError; then nothing is left."""
+    def up(cls, places: Places, *, tied: bool) -> "LocalCluster":
+        """End what an earlier run left, and start. Raises CommandError; then nothing is left.
+
+        ``tied``: its processes end with this one, even if it is killed.
+        """
         if os.geteuid() != 0:
             raise CommandError("a node needs root: run as root, or set KUBECONFIG to a cluster of yours")
         down(places)
@@ -43,7 +46,7 @@ class LocalCluster:
         pause = Images(places).pause()
         shutil.rmtree(places.logs, ignore_errors=True)
         places.node.mkdir(parents=True)
-        cluster = cls(places, Namespaces.make(_RECORD))
+        cluster = cls(places, Namespaces.make(_RECORD, tied=tied))
         try:
             cluster._start(pause)
         except BaseException:
@@ -98,12 +101,10 @@ class LocalCluster:
         self._store("s3", f"{stores.S3}/moto-api/")
         return stores.S3
 
-    def load(self, images: Iterable[Image | Path]) -> None:
-        """Give the node images, from archives. Raises CommandError."""
-        for image in images:
-            archive = image.archive if isinstance(image, Image) else image
-            with step(f"load {archive.name}"):
-                self.namespaces.run(self.node.containers("images", "import", archive), timeout=300)
+    def load(self, archive: Path) -> None:
+        """Give the node an image. Raises CommandError."""
+        with step(f"load {archive.name}"):
+            self.namespaces.run(self.node.containers("images", "import", archive), timeout=300)
 
     @property
     def services(self) -> Services:
@@ -168,7 +169,13 @@ class LocalCluster:
         self.services.wait(name, name, lambda: _succeeds(look), 60)
 
     def _provide(self, image: Image) -> str:
-        self.load([image])
+        loaded = self.places.node / "loaded" / image.identity
+        if not loaded.exists():
+            read = ["sh", "-c", 'tar -C "$0" -c . | "$@"', image.layout]
+            with step(f"load {image.name}"):
+                self.namespaces.run([*read, *self.node.containers("images", "import", "-")], timeout=300)
+            loaded.parent.mkdir(exist_ok=True)
+            loaded.touch()
         return image.name
 
     def _start(self, pause: Image) -> None:
@@ -184,7 +191,7 @@ class LocalCluster:
             self.start(name)
         containers = self.namespaces.all(self.node.containers("version"))
         self.services.wait("containerd", "containerd", lambda: _succeeds(containers), 60)
-        self.load([pause])
+        self._provide(pause)
         for name in ("kubelet", "kube-proxy", "coredns"):
             self.start(name)
         self.await_node()

@@ -36,11 +36,21 @@ class Namespaces:
     born: int
 
     @classmethod
-    def make(cls, record: Path) -> "Namespaces":
-        """Make them, and write them down in ``record`` before anything else is started in them. Raises CommandError."""
+    def make(cls, record: Path, *, tied: bool) -> "Namespaces":
+        """Make them, and write them down in ``record`` before anything else is started in them. Raises CommandError.
+
+        ``tied``: they end with this process, even if it is killed.
+        """
         record.parent.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
-            [*ISOLATED, "--net", sys.executable, "-I", str(Path(__file__).with_name("init.py"))],
+            [
+                *(("setpriv", "--pdeathsig", "KILL") if tied else ()),
+                *ISOLATED,
+                "--net",
+                sys.executable,
+                "-I",
+                str(Path(__file__).with_name("init.py")),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -82,7 +82,7 @@ API = (_kubernetes("kubectl"), _kubernetes("kube-apiserver"))
 """Enough for tests of custom resources."""
 CLUSTER = (
     *API,
-    Program("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
+    Program("helm", "helm", "helm.sh/helm/v4/cmd/helm", "-X helm.sh/helm/v4/internal/version.version=v4.2.4"),
     *map(_kubernetes, ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")),
     Program("coredns", "coredns", "github.com/coredns/coredns"),
     Program("pause", "pause", "."),

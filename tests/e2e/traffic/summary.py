@@ -1,8 +1,9 @@
 """The table at the end: a line a scenario."""
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from traffic.account import Account
 
@@ -47,5 +48,5 @@ class Summary:
     def write(self, path: Path) -> None:
         """As JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {"scenarios": [asdict(entry) for entry in self.entries], "notes": self.notes}
-        path.write_text(json.dumps(whole, indent=2) + "\n")
+        whole = {"scenarios": self.entries, "notes": self.notes}
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole)) + b"\n")
