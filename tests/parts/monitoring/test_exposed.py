@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from signalyard_dashboards.files import FILES
+from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.control.metrics import AlertMetrics
 from signalyard_router.rules.surge import Surge
 
@@ -141,11 +142,15 @@ def exposed(tmp_path_factory):
             for sample in family.samples:
                 labels[server][sample.name] |= set(sample.labels)
     # A surge takes sessions to come about, so its series is made by the class that makes it.
+    # So are those of the API server, which is not there.
     registry = CollectorRegistry()
     AlertMetrics(registry).surging("rb", [Surge("rb2410.SHFE", 40, 5.0, 5)])
+    KubeMetrics(registry).of("signalroutes", "desk")
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
-            if sample.name == "signalyard_surge_signals":
+            if sample.name.startswith(("signalyard_surge_", "signalyard_kube_")) and not sample.name.endswith(
+                "_created"
+            ):
                 labels["router"][sample.name] |= set(sample.labels)
     return labels
 
