@@ -67,6 +67,7 @@ def test_the_pod_template_alone_says_what_is_served() -> None:
         "--out",
         "/models/rb-trend-7",
     ]
+    assert server["args"][-2:] == ["--require", "sha256:" + "7" * 64]
     for probe in ("startupProbe", "readinessProbe"):
         assert server[probe]["httpGet"] == {"path": "/v2/models/rb-trend/versions/7/ready", "port": 8080}
     assert server["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
@@ -139,7 +140,8 @@ def test_nothing_and_false_count_where_a_track_says_them() -> None:
     release = render("model", changed(values("7", "65", canary), tracks__shadow=shadow))
     assert release.of("Deployment")["rb-trend-canary"]["spec"]["replicas"] == 0
     spec = template(release, "rb-trend-canary")["spec"]
-    assert spec["containers"][0]["args"][-2:] == ["--warmup", "0"]
+    args = spec["containers"][0]["args"]
+    assert args[args.index("--warmup") + 1] == "0"
     assert "topologySpreadConstraints" not in spec
     assert "rb-trend-shadow" not in release.of("PodDisruptionBudget")
     assert route_tracks(release)[:3] == [("stable", "7", 100), ("canary", "8", 0), ("shadow", "9", 0)]
