@@ -22,7 +22,7 @@ class Documents:
     def __init__(self, store: RouteStore, journal: Journal, registry: CollectorRegistry) -> None:
         self._store = store
         self._journal = journal
-        self._in_force: list[tuple[RouteDocument, str]] = []
+        self._in_force: list[tuple[RouteDocument, str]] | None = None
         self.problem = ""
         self.retryable = False
         self.known = False
@@ -43,16 +43,16 @@ class Documents:
 
         Raises CallerError (invalid_document, invalid_setting) where the store's are bad and the journal holds none.
         """
-        self._in_force = self._journal.documents()
         try:
             routes = await self._take()
         except (CallerError, RouterError) as exc:
             away = exc.problem is Problem.ROUTES_UNAVAILABLE
-            if not away and (isinstance(exc, RouterError) or not self._in_force):
+            last_good = self._last_good()
+            if not away and (isinstance(exc, RouterError) or not last_good):
                 raise
             self._refuse(exc)
-            self.known = bool(self._in_force)
-            return await self._journal.accept(self._in_force)
+            self.known = bool(last_good)
+            return await self._journal.accept(last_good)
         self._accept()
         return routes
 
@@ -70,10 +70,17 @@ class Documents:
         """The store's documents, and what was last good where it has only a bad one, taken into force."""
         documents = await self._store.load()
         refused = self._store.refused
-        documents += [(document, place) for document, place in self._in_force if place in refused]
+        if refused:
+            documents += [(document, place) for document, place in self._last_good() if place in refused]
         routes = await self._journal.accept(documents)
         self._in_force = documents
         return routes
+
+    def _last_good(self) -> list[tuple[RouteDocument, str]]:
+        """What is in force; at the beginning, what was when the journal was written last."""
+        if self._in_force is None:
+            self._in_force = self._journal.documents()
+        return self._in_force
 
     def _accept(self) -> None:
         self.known = True
@@ -91,7 +98,8 @@ class Documents:
         self._say(str(exc), retryable=CATALOGUE[exc.problem].retryable)
 
     def _say(self, problem: str, *, retryable: bool) -> None:
+        if problem != self.problem:
+            _log.error('event=documents_refused kept=last_good detail="%s"', problem)
         self.problem, self.retryable = problem, retryable
         self._refused.inc()
         self._current.set(0)
-        _log.error('event=documents_refused kept=last_good detail="%s"', problem)

@@ -51,7 +51,7 @@ class Cluster:
         self._lease = LeaseHolder(world, self._api, access.namespace, identity, settings, self._metrics)
         self._reflectors: list[Reflector[Any]] = []
         self.namespaces = settings.namespaces or (access.namespace,)
-        self.store = KubeRouteStore(settings, self._metrics)
+        self.store = KubeRouteStore(self._metrics)
         self.discovery = SliceDiscovery()
         self._routes: list[Reflector[RouteObject]] = []
         for namespace in self.namespaces:

@@ -10,7 +10,6 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.adapters.kube.objects import RouteObject
 from signalyard_router.adapters.kube.reflector import Reflector
-from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.rules.documents import API_VERSION, RouteDocument, in_namespace, parse_document, revision
 from signalyard_router.rules.route import compile_route
 
@@ -40,8 +39,7 @@ class KubeRouteStore:
     ``judgements`` has the newest one of each object, by (namespace, name).
     """
 
-    def __init__(self, settings: KubeSettings, metrics: KubeMetrics) -> None:
-        self._settings = settings
+    def __init__(self, metrics: KubeMetrics) -> None:
         self._metrics = metrics
         self._version = 0
         self._reflectors: Sequence[Reflector[RouteObject]] = ()
@@ -61,7 +59,7 @@ class KubeRouteStore:
         return self._version, self._listed()
 
     async def load(self) -> list[tuple[RouteDocument, str]]:
-        await self._wait()
+        self._demand_lists()
         objects = {
             (reflector.resource.namespace, name): item
             for reflector in self._reflectors
@@ -99,18 +97,12 @@ class KubeRouteStore:
     def _listed(self) -> bool:
         return all(reflector.listed.is_set() for reflector in self._reflectors)
 
-    async def _wait(self) -> None:
-        """Until the objects are known. Raises RouterError (routes_unavailable)."""
-        if self._listed():
-            return
-        try:
-            async with asyncio.timeout(self._settings.start_seconds):
-                for reflector in self._reflectors:
-                    await reflector.listed.wait()
-        except TimeoutError as exc:
+    def _demand_lists(self) -> None:
+        """Raises RouterError (routes_unavailable) while the objects of some namespace are not known: to take those of the others
+        alone would end its routes."""
+        if not self._listed():
             why = "; ".join(reflector.problem for reflector in self._reflectors if not reflector.listed.is_set())
-            text = f"the API server has not listed the SignalRoutes yet: {why}"
-            raise error(Problem.ROUTES_UNAVAILABLE, text) from exc
+            raise error(Problem.ROUTES_UNAVAILABLE, f"the API server has not listed the SignalRoutes yet: {why}")
 
 
 def place(namespace: str, name: str) -> str:
