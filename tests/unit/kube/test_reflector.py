@@ -102,6 +102,20 @@ def test_410_in_both_forms_means_list_again(play, trouble):
     play(scenario)
 
 
+@pytest.mark.parametrize("trouble", [Trouble.STRANGE, Trouble.NOT_JSON])
+def test_after_what_cannot_be_read_the_copy_is_listed_anew(play, trouble):
+    async def scenario(scene):
+        scene.route("a")
+        scene.server.hold = once(trouble)
+        cluster = scene.cluster()
+        await cluster.start()
+        await asyncio.sleep(2)
+        assert scene.requests(SIGNALROUTES, watch=False) == 2
+        await cluster.close()
+
+    play(scenario)
+
+
 def test_what_was_deleted_while_nobody_watched_is_gone_after_the_next_list(play):
     async def scenario(scene):
         scene.route("a")

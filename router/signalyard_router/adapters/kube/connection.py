@@ -141,6 +141,10 @@ class Connection(asyncio.Protocol):
     def _fail(self, failure: ApiError) -> None:
         if self._failure is None:
             self._failure = failure
+        if isinstance(failure, GarbledError):
+            # Nothing of it is to be believed; of a connection that only ended, what came before is.
+            self._pieces.clear()
+            self._complete = False
         if self._transport is not None:
             self._transport.abort()
         self._news.set()
