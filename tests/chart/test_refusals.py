@@ -47,6 +47,7 @@ def refusal(chart: str, use: str, **paths: Any) -> str:
             ["standbys", "6.1", "6-1", "same names"],
         ),
         ({"standbys": {"6": STANDBY}}, ["/standbys", "array"]),
+        ({"model": "m" * 40, "standbys": [{**STANDBY, "version": "2024.06"}]}, ["standbys (version 2024.06)", "52"]),
         ({"pods__revisionHistoryLimit": 2}, ["/pods/revisionHistoryLimit", "3"]),
         ({"pods__preStopSeconds": 0}, ["/pods/preStopSeconds"]),
         ({"pods__terminationGracePeriodSeconds": 7}, ["tracks.stable", "terminationGracePeriodSeconds", "8"]),
