@@ -56,7 +56,7 @@ class LocalCluster:
 
     @classmethod
     def running(cls, places: Places) -> "LocalCluster | None":
-        """The one that this project has left running."""
+        """The one that was left running, by this checkout or one that shares its cache."""
         namespaces = Namespaces.read(_RECORD)
         return cls(places, namespaces) if namespaces and places.kubeconfig.exists() else None
 

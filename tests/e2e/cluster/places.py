@@ -10,7 +10,10 @@ PROGRAMS = Path(__file__).resolve().parent / "programs"
 
 @dataclass(frozen=True)
 class Places:
-    """``cache`` is kept: programs, base images, layers. ``node`` is the running cluster's and is removed with it; ``logs`` stays."""
+    """``cache`` is kept: programs, base images, layers. ``node`` is the running cluster's and is removed with it; ``logs`` stays.
+
+    There is one node a machine, so ``node`` lies in the cache: checkouts that share the one use the other together.
+    """
 
     cache: Path
     node: Path
@@ -21,8 +24,8 @@ class Places:
     def of_project(cls) -> "Places":
         """SIGNALYARD_E2E_CACHE names another cache, so that several checkouts may share one."""
         state = PROJECT / ".state" / "e2e"
-        cache = Path(os.environ.get("SIGNALYARD_E2E_CACHE") or PROJECT / ".cache" / "e2e")
-        return cls(cache.resolve(), state / "node", state / "logs", state)
+        cache = Path(os.environ.get("SIGNALYARD_E2E_CACHE") or PROJECT / ".cache" / "e2e").resolve()
+        return cls(cache, cache / "node", state / "logs", state)
 
     @property
     def bin(self) -> Path:
