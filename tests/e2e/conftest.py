@@ -7,7 +7,9 @@ import pytest
 from bundles import Bundles
 from cluster.chosen import cluster as chosen
 from cluster.contract import Cluster
-from cluster.places import Places
+from cluster.places import PROJECT, Places
+from desk import Desk
+from published import Published
 from scenario import Scenario
 from traffic.summary import Entry, Summary
 
@@ -71,6 +73,20 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
 
 
 @pytest.fixture(scope="session")
+def published(cluster: Cluster, bundles: Bundles) -> Published:
+    return Published(cluster, bundles)
+
+
+@pytest.fixture(scope="session")
+def crds(cluster: Cluster) -> None:
+    """The cluster knows SignalRoutes. They go with the cluster."""
+    cluster.run("kubectl", "apply", "--server-side", "-f", PROJECT / "manifests/crds")
+    cluster.run(
+        "kubectl", "wait", "--for=condition=Established", "--timeout=60s", "crd/signalroutes.signalyard.io", timeout=70
+    )
+
+
+@pytest.fixture(scope="session")
 def summary(request: pytest.FixtureRequest) -> Summary:
     return request.config.stash[_SUMMARY]
 
@@ -90,3 +106,9 @@ def scenario(request: pytest.FixtureRequest, cluster: Cluster, places: Places, s
             made.describe()
         summary.entries.append(Entry(name, time.monotonic() - began, passed, made.accounted))
         made.end()
+
+
+@pytest.fixture
+def desk(scenario: Scenario, crds: None, published: Published, router_image: str, runtimes_image: str) -> Desk:
+    """The scenario's, with nothing installed yet."""
+    return Desk(scenario, published, router_image, runtimes_image)

@@ -141,13 +141,11 @@ def docker_answers() -> bool:
     return True
 
 
-def _named(variable: str) -> str:
+def _named(variable: str, what: str) -> str:
     try:
         return os.environ[variable]
     except KeyError:
-        raise CommandError(
-            f"with KUBECONFIG, {variable} names an image of ours that the cluster's nodes can pull"
-        ) from None
+        raise CommandError(f"with KUBECONFIG, {variable} names {what}") from None
 
 
 _CLIENT_POD = """\
