@@ -63,6 +63,7 @@ class Namespaces:
         if process.stdout.readline() != "here\n":
             raise CommandError(f"no namespaces can be made here: {process.stderr.read().strip()}")
         (first,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+        _held.append(process)
         made = cls(process.pid, first, _born(process.pid))
         record.write_text(json.dumps(made.__dict__))
         process.stdin.write("go\n")
@@ -113,6 +114,10 @@ class Namespaces:
             if time.monotonic() > until:
                 raise CommandError(f"the node's processes (first: {self.first}) did not end within {_PATIENCE:g} s")
             time.sleep(0.02)
+
+
+_held: list[subprocess.Popen[str]] = []
+# Python warns of a process that is forgotten while it runs.
 
 
 def _reap(pid: int) -> None:

@@ -38,7 +38,6 @@ class Program:
             return
         if shutil.which("go") is None:
             raise CommandError(f"{self.name} is built from source: install Go 1.25.8 or later")
-        places.bin.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": os.environ.get("SIGNALYARD_E2E_GOFLAGS", "")}
         new = target.with_suffix(".new")
         with step(f"build {self.name}"):
@@ -98,10 +97,10 @@ KSERVE = (Program("kserve-controller", "kserve", "github.com/kserve/kserve/cmd/m
 
 def build(programs: tuple[Program, ...], places: Places) -> None:
     """All of them, one after another. Raises CommandError."""
-    places.cache.mkdir(parents=True, exist_ok=True)
-    with (places.cache / "programs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another checkout may share the cache
-        for program in programs:
+    for program in programs:
+        places.bin.mkdir(parents=True, exist_ok=True)
+        with (places.bin / f"{program.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another checkout may share the cache
             program.build(places)
 
 

@@ -38,14 +38,15 @@ class Services:
         pid.unlink(missing_ok=True)
         shell = ["sh", "-c", 'echo $$ > "$0.new" && mv "$0.new" "$0" && exec "$@"', pid, *service.command]
         with self.log(service.name).open("ab") as sink:
-            # nsenter stays, waiting for its child; it ends with it, as does everything inside.
-            subprocess.Popen(
-                self._namespaces.all(shell),
+            # It is nobody's child: it may outlive us, and ends with the namespaces.
+            subprocess.run(
+                ["setsid", "--fork", *self._namespaces.all(shell)],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
                 env={**os.environ, **service.env},
-                start_new_session=True,
+                check=True,
+                timeout=30,
             )
 
     def log(self, name: str) -> Path:
