@@ -27,8 +27,9 @@ def cluster(places: Places) -> Iterator[Cluster]:
             kind.down()
     else:
         keep = os.environ.get("E2E_KEEP") == "1"
+        node = (LocalCluster.running(places) if keep else None) or LocalCluster.up(places, tied=not keep)
         try:
-            yield (LocalCluster.running(places) if keep else None) or LocalCluster.up(places, tied=not keep)
+            yield node
         finally:
             if not keep:
                 down(places)

@@ -34,12 +34,17 @@ class LocalCluster:
 
     @classmethod
     def up(cls, places: Places, *, tied: bool) -> "LocalCluster":
-        """End what an earlier run left, and start. Raises CommandError; then nothing is left.
+        """End what an earlier run left or kept, and start. Raises CommandError; then nothing is left.
 
         ``tied``: its processes end with this one, even if it is killed.
         """
         if os.geteuid() != 0:
             raise CommandError("a node needs root: run as root, or set KUBECONFIG to a cluster of yours")
+        found = Namespaces.read(_RECORD)
+        if found is not None and found.owner:
+            raise CommandError(
+                f"the machine's node is in use by the run with the process id {found.owner}: wait for its end"
+            )
         down(places)
         packages.install()
         programs.build(programs.CLUSTER, places)

@@ -29,11 +29,12 @@ ISOLATED = (
 @dataclass(frozen=True)
 class Namespaces:
     """``unshare`` holds ``first``, which is process 1 inside; both ids are those outside. ``born`` tells them from later processes that
-    were given the same id (clock ticks since the machine's start)."""
+    were given the same id (clock ticks since the machine's start). ``owner`` is the run that they end with; 0: none."""
 
     unshare: int
     first: int
     born: int
+    owner: int = 0
 
     @classmethod
     def make(cls, record: Path, *, tied: bool) -> "Namespaces":
@@ -64,7 +65,7 @@ class Namespaces:
             raise CommandError(f"no namespaces can be made here: {process.stderr.read().strip()}")
         (first,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
         _held.append(process)
-        made = cls(process.pid, first, _born(process.pid))
+        made = cls(process.pid, first, _born(process.pid), os.getpid() if tied else 0)
         record.write_text(json.dumps(made.__dict__))
         process.stdin.write("go\n")
         process.stdin.close()
