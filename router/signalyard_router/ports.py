@@ -194,6 +194,12 @@ class Journal(Protocol):
         """What each route last said of each instrument."""
         ...
 
+    @property
+    def prompt(self) -> bool:
+        """Whether the future of `commit` is done by the end of the event loop's next turn, whatever happens: then there is no
+        waiting for it to be bounded."""
+        ...
+
     def commit(self, proposals: Sequence[Proposal]) -> asyncio.Future[list[Settled]]:
         """Settle a batch, in order; the future has what became of it. Completing the future from outside does not undo it.
 

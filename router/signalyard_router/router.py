@@ -1,7 +1,7 @@
 """The router. `Router.decide` reads as a snapshot's way: admit, check, score, propose, commit, answer."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Literal
@@ -23,7 +23,7 @@ from signalyard_router.flow.tracks import TrackCollector
 from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
 from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
-from signalyard_router.rules.budget import budget, commit_by
+from signalyard_router.rules.budget import Budget, budget, commit_by
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
@@ -169,29 +169,24 @@ class Router:
             self._refuse_late(rows, now - received)
         self._enter(len(rows))
         try:
-            table = self._table
-            cases: list[Case | Decision | Proposal] = []
-            places: list[int] = []
+            asked = _Asked(self._table, received, remaining, self._wall_at(received), self._journal.now)
             for row in rows:
-                made = self._admit(row, table, received, remaining)
-                cases += made
-                places += [row.index] * len(made)
-            self._scoring.check(_open(cases))
-            self._share_deadline(cases, table, received, remaining)
-            await self._score(_open(cases))
-            decisions = await self._settle(cases, received)
-            return self._answer(decisions, places, received)
+                self._admit(row, asked)
+            self._scoring.check(asked.cases)
+            self._share_deadline(asked)
+            await self._score([case for case in asked.cases if case.problem is None])
+            return await self._settle(asked)
         finally:
             self._leave(len(rows))
 
     # The way of a snapshot -------------------------------------------------------------------------------------------
 
-    def _admit(
-        self, row: Row | BadRow, table: Table, received: int, remaining: int | None
-    ) -> list[Case | Decision | Proposal]:
+    def _admit(self, row: Row | BadRow, asked: "_Asked") -> None:
         """A case for each route of the row; the stored decision where it was decided before; a proposal to reject."""
         if isinstance(row, BadRow):
-            return [self._rejection(row, error(row.problem.code, row.problem.detail, row.problem.pointer), received)]
+            exc = error(row.problem.code, row.problem.detail, row.problem.pointer)
+            asked.add(row, self._rejection(row, exc, asked))
+            return
         try:
             if len(row.values) != len(row.columns):
                 raise error(
@@ -199,26 +194,28 @@ class Router:
                     f"{len(row.columns)} features are named and {len(row.values)} values given",
                     "/features",
                 )
-            routes = table.match(row.symbol, row.route)
+            routes = asked.table.match(row.symbol, row.route)
         except SignalyardError as exc:
-            return [self._rejection(row, exc, received)]
-        made: list[Case | Decision | Proposal] = []
+            asked.add(row, self._rejection(row, exc, asked))
+            return
         for route in routes:
             proposal_id = identity(route.name, row)
             stored = self._journal.settled(proposal_id, route.name, row.symbol)
             if stored is not None:
                 self._metrics.repeated.inc()
-                made.append(stored)
+                asked.add(row, stored)
                 continue
-            rung = table.rung(route, row.symbol, self._journal.owner(route.name, row.symbol))
-            case = Case(row, route, rung, budget(route, received, remaining), proposal_id)
-            self._check(case)
-            made.append(case)
-        return made
+            rung = asked.table.rung(route, row.symbol, self._journal.owner(route.name, row.symbol))
+            case = Case(row, route, rung, asked.budget(route), proposal_id)
+            age = asked.now - row.ts_event
+            if not -route.max_skew <= age <= route.max_age:
+                self._check_age(case, age)
+            asked.add(row, case)
+            asked.cases.append(case)
 
-    def _check(self, case: Case) -> None:
+    def _check_age(self, case: Case, age: int) -> None:
         """Reject a snapshot out of its time."""
-        route, age = case.route, self._journal.now - case.row.ts_event
+        route = case.route
         if age > route.max_age:
             text = f"it is {age / 1e9:.3f} s old, the route takes up to {route.max_age / 1e9:g} s"
             if case.row.ts_event < 10**17:
@@ -228,74 +225,90 @@ class Router:
             text = f"it is {-age / 1e9:.3f} s ahead, clocks may differ by {route.max_skew / 1e9:g} s"
             case.problem = error(Problem.SNAPSHOT_FROM_FUTURE, text, "/ts_event").details
 
-    def _share_deadline(
-        self, cases: Sequence[Case | Decision | Proposal], table: Table, received: int, remaining: int | None
-    ) -> None:
+    def _share_deadline(self, asked: "_Asked") -> None:
         """One request has one answer, so the shortest deadline of its routes holds for all of its rows.
 
         Else a slow model on one route would make the signals of another one late, and the gate refuses what is late.
         Rows that reached no route follow the others; on their own they have the deadline of rejections.
         """
-        totals = [case.budget.total for case in cases if isinstance(case, Case)]
-        totals += [table.routes[case.route].deadline for case in cases if isinstance(case, Decision)]
+        if len(asked.budgets) == 1 and len(asked.cases) == len(asked.entries):
+            return
+        received, routes = asked.received, asked.table.routes
+        totals = [budget.total for budget in asked.budgets.values()]
+        totals += [routes[entry.route].deadline for entry in asked.entries if isinstance(entry, Decision)]
         shortest = min(totals) if totals else self._settings.rejection_deadline
-        if remaining is not None:
-            shortest = min(shortest, remaining)
-        for case in cases:
-            if isinstance(case, Case) and case.budget.total > shortest:
-                case.budget = budget(case.route, received, shortest)
-            elif isinstance(case, Proposal):
-                case.commit_by = commit_by(received, shortest)
+        if asked.remaining is not None:
+            shortest = min(shortest, asked.remaining)
+        for entry in asked.entries:
+            if isinstance(entry, Case) and entry.budget.total > shortest:
+                entry.budget = budget(entry.route, received, shortest)
+            elif isinstance(entry, Proposal):
+                entry.commit_by = commit_by(received, shortest)
 
     async def _score(self, cases: Sequence[Case]) -> None:
         """One climb for each route and first rung; the rows of a climb share its calls."""
+        if not cases:
+            return
+        first = cases[0]
+        if all([case.rung is first.rung and case.route is first.route for case in cases]):
+            await self._scoring.climb(cases)
+            return
         groups: dict[tuple[str, TrackRung], list[Case]] = {}
         for case in cases:
             groups.setdefault((case.route.name, case.rung), []).append(case)
-        if len(groups) == 1:
-            await self._scoring.climb(cases)
-        elif groups:
-            await asyncio.gather(*map(self._scoring.climb, groups.values()))
+        await asyncio.gather(*map(self._scoring.climb, groups.values()))
 
-    async def _settle(self, cases: Sequence[Case | Decision | Proposal], received: int) -> list[Decision]:
-        """Commit what has not been decided before, and put the decisions where their cases stood."""
-        ts_recv = self._wall_at(received)
+    async def _settle(self, asked: "_Asked") -> list[Decision]:
+        """Commit what has not been decided before, and answer in the order of the rows."""
         proposals = [
-            self._propose(case, ts_recv) if isinstance(case, Case) else case
-            for case in cases
-            if not isinstance(case, Decision)
+            self._propose(entry, asked) if isinstance(entry, Case) else entry
+            for entry in asked.entries
+            if not isinstance(entry, Decision)
         ]
-        settled = iter(
-            await self._committer.commit(proposals, min(proposal.commit_by for proposal in proposals))
-            if proposals
-            else ()
-        )
+        settled: list[Settled] = []
+        if proposals:
+            until = min([proposal.commit_by for proposal in proposals])
+            settled = await self._committer.commit(proposals, until)
+        answers = iter(settled)
+        elapsed = self._clock.monotonic() - asked.received
         decisions: list[Decision] = []
         made: list[tuple[Case, Settled]] = []
-        for case in cases:
-            if isinstance(case, Decision):
-                decisions.append(case)
-                continue
-            answer = next(settled)
-            if answer.repeated:
-                self._metrics.repeated.inc()
+        for entry, place in zip(asked.entries, asked.places, strict=True):
+            if isinstance(entry, Decision):
+                decision = entry
             else:
-                self._metrics.decided(answer.decision)
-            decisions.append(answer.decision)
-            if isinstance(case, Case) and not answer.repeated:
-                made.append((case, answer))
+                answer = next(answers)
+                decision = answer.decision
+                if answer.repeated:
+                    self._metrics.repeated.inc()
+                else:
+                    self._metrics.decided(decision)
+                    if isinstance(entry, Case):
+                        made.append((entry, answer))
+            decisions.append(msgspec.structs.replace(decision, row=place, elapsed_us=elapsed // 1000))
         self._shadow.decided(made)
+        self._observe(decisions, elapsed)
         return decisions
 
-    def _propose(self, case: Case, ts_recv: int) -> Proposal:
+    def _observe(self, decisions: Sequence[Decision], elapsed: int) -> None:
+        seconds = elapsed / 1e9
+        routes = self._table.routes
+        for decision in decisions:
+            metrics = self._metrics.route(decision.route)
+            metrics.seconds.observe(seconds)
+            route = routes.get(decision.route)
+            if route is not None and elapsed > route.deadline:
+                metrics.late.inc()
+
+    def _propose(self, case: Case, asked: "_Asked") -> Proposal:
         """What the journal is asked to settle. The direction is found there, for it depends on what was settled before."""
         route, row = case.route, case.row
         proposal = Proposal(
             proposal_id=case.proposal_id,
             symbol=row.symbol,
             ts_event=row.ts_event,
-            ts_recv=ts_recv,
-            received=case.budget.received,
+            ts_recv=asked.ts_recv,
+            received=asked.received,
             route=route.name,
             revision=route.revision,
             generation=route.generation,
@@ -311,7 +324,7 @@ class Router:
             steps=case.steps,
             commit_by=case.budget.commit_by,
             budget=case.budget.total,
-            request_id=REQUEST_ID.get(),
+            request_id=asked.request_id,
             rules=route.gate,
         )
         if case.flat:
@@ -320,16 +333,16 @@ class Router:
             self._metrics.route(route.name).confidence.observe(case.answer.confidence)
         return proposal
 
-    def _rejection(self, row: Row | BadRow, exc: SignalyardError, received: int) -> Proposal:
+    def _rejection(self, row: Row | BadRow, exc: SignalyardError, asked: "_Asked") -> Proposal:
         """The proposal of a row that reached no route."""
         proposal = Proposal(
             proposal_id="",
             symbol=row.symbol,
             ts_event=row.ts_event,
-            ts_recv=self._wall_at(received),
-            received=received,
+            ts_recv=asked.ts_recv,
+            received=asked.received,
             problem=exc.details,
-            request_id=REQUEST_ID.get(),
+            request_id=asked.request_id,
         )
         if isinstance(row, Row):
             proposal.consumer = row.consumer
@@ -339,19 +352,6 @@ class Router:
         return proposal
 
     # Answers ---------------------------------------------------------------------------------------------------------
-
-    def _answer(self, decisions: list[Decision], places: list[int], received: int) -> list[Decision]:
-        elapsed = self._clock.monotonic() - received
-        for decision in decisions:
-            metrics = self._metrics.route(decision.route)
-            metrics.seconds.observe(elapsed / 1e9)
-            route = self._table.routes.get(decision.route)
-            if route is not None and elapsed > route.deadline:
-                metrics.late.inc()
-        return [
-            msgspec.structs.replace(decision, row=place, elapsed_us=elapsed // 1000)
-            for decision, place in zip(decisions, places, strict=True)
-        ]
 
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
         """What each route last said of each instrument, or of the one that is asked for; what it said on paper apart."""
@@ -559,6 +559,43 @@ def _session_status(sessions: Sessions, now: int) -> SessionStatus:
     )
 
 
-def _open(cases: Iterable[Case | Decision | Proposal]) -> list[Case]:
-    """Those that are still to be scored."""
-    return [case for case in cases if isinstance(case, Case) and case.problem is None]
+class _Asked:
+    """A request on its way. ``entries`` are what its rows became, in order, ``places`` the rows' own; ``cases`` are those
+    that are to be scored."""
+
+    __slots__ = (
+        "budgets",
+        "cases",
+        "entries",
+        "now",
+        "places",
+        "received",
+        "remaining",
+        "request_id",
+        "table",
+        "ts_recv",
+    )
+
+    def __init__(self, table: Table, received: int, remaining: int | None, ts_recv: int, now: int) -> None:
+        self.table = table
+        self.received = received
+        self.remaining = remaining
+        self.ts_recv = ts_recv
+        self.now = now
+        self.request_id = REQUEST_ID.get()
+        self.budgets: dict[str, Budget] = {}
+        self.entries: list[Case | Decision | Proposal] = []
+        self.places: list[int] = []
+        self.cases: list[Case] = []
+
+    def add(self, row: Row | BadRow, entry: Case | Decision | Proposal) -> None:
+        """What became of a row on one of its routes."""
+        self.entries.append(entry)
+        self.places.append(row.index)
+
+    def budget(self, route: Route) -> Budget:
+        """The budget of every row that goes there."""
+        known = self.budgets.get(route.name)
+        if known is None:
+            known = self.budgets[route.name] = budget(route, self.received, self.remaining)
+        return known

@@ -26,8 +26,9 @@ class Committer:
         timer: asyncio.TimerHandle | None = None
         try:
             settled = self._journal.commit(proposals)
-            seconds = max(0.0, (until - self._clock.monotonic()) / 1e9)
-            timer = asyncio.get_running_loop().call_later(seconds, _expire, settled)
+            if not self._journal.prompt:
+                seconds = max(0.0, (until - self._clock.monotonic()) / 1e9)
+                timer = asyncio.get_running_loop().call_later(seconds, _expire, settled)
             if self._tracer is None:
                 return await settled
             return await self._tracer.span(settled, "commit", {"signalyard.proposals": len(proposals)})

@@ -111,15 +111,16 @@ class Scoring:
         asked, passed_over = _fitting(cases, self._checker(target, card), name, target)
         if not asked:
             return passed_over
-        parts = [asked[part] for part in chunks(len(asked), self._upstream.chunk(target, until - started))]
-        if len(parts) == 1:
+        most = self._upstream.chunk(target, until - started) if len(asked) > 1 else 1
+        if len(asked) <= most:
             unanswered = await self._ask(rung, depth, asked, card, until)
         else:
+            parts = [asked[part] for part in chunks(len(asked), most)]
             left = await asyncio.gather(*(self._ask(rung, depth, part, card, until) for part in parts))
             unanswered = [case for part in left for case in part]
         if len(unanswered) == len(asked):
             self._out(cases)
-        else:
+        elif self._outages:
             self._outages.pop((route.name, cases[0].rung), None)
         return unanswered + passed_over
 

@@ -193,6 +193,10 @@ class LocalJournal:
         return self._available
 
     @property
+    def prompt(self) -> bool:
+        return self._settings.durability == "os"
+
+    @property
     def sequence(self) -> int:
         """The number of the newest record."""
         return self._tail.seq
