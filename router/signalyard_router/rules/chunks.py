@@ -11,15 +11,10 @@ def rows_within(budget: int, row_time: float, most: int, least: int) -> int:
     return max(least, min(most, int(budget / 2 / row_time)))
 
 
-def rows_together(rows: int, endpoints: int, row_share: float, within: int, most: int) -> int:
-    """Of ``rows`` that come at once from several requests, how many should share a call.
-
-    ``row_share`` is what a row takes at most, ``within`` what a call may take, both nanoseconds (``row_share`` 0: not known, and
-    then each goes alone). At most ``most``, and so few that every endpoint gets its part.
-    """
-    if row_share <= 0.0:
-        return 1
-    return max(1, min(most, int(within / row_share), -(-rows // max(1, endpoints))))
+def rows_together(rows: int, endpoints: int, most: int) -> int:
+    """Of ``rows`` that come at once from several requests, how many should share a call: at most ``most``, and so few that every
+    endpoint gets its part."""
+    return max(1, min(most, -(-rows // max(1, endpoints))))
 
 
 def chunks(count: int, most: int) -> list[slice]:

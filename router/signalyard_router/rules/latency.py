@@ -50,21 +50,31 @@ class RowTime:
             self.nanoseconds = each if self.nanoseconds == 0.0 else self.nanoseconds + (each - self.nanoseconds) / 8
 
 
-class RowShare:
-    """What a row of a call costs at most, in nanoseconds: the least time of a call a row of it, of late.
+class Sharing:
+    """How many rows of different requests should share a call: found out by trying.
 
-    Most of a small call's time is spent on the way, which more rows do not make longer; so the figure falls as calls grow, until
-    it is what the rows themselves take. It forgets slowly, so that it follows a model that grows slower.
+    A call of several rows may take twice as long as one of a single row, and ``allowance`` (nanoseconds) besides. As long as
+    full ones do not take longer, they may carry twice as many; one that does halves them. So a small model gets whole bursts in
+    a call, and a large one rows by twos. Both kinds of call are held up alike by what else the router does, so that the
+    comparison holds under load, too.
     """
 
-    __slots__ = ("nanoseconds",)
+    __slots__ = ("_allowance", "_most", "_single", "rows")
 
-    def __init__(self) -> None:
-        self.nanoseconds = 0.0
-        """0 while nothing is known."""
+    def __init__(self, allowance: int, most: int) -> None:
+        self._allowance = allowance
+        self._most = most
+        self._single = 0.0
+        self.rows = 2 if allowance > 0 and most > 1 else 1
+        """At most so many; 1: they are not to be shared."""
 
     def observe(self, nanoseconds: int, rows: int) -> None:
         """A call of so many rows was answered after so long."""
-        each = nanoseconds / rows
-        known = self.nanoseconds
-        self.nanoseconds = each if known == 0.0 else min(each, known + known / 64)
+        if rows == 1:
+            self._single = self._single + (nanoseconds - self._single) / 8 if self._single else float(nanoseconds)
+        elif self.rows == 1 or not self._single:
+            return
+        elif nanoseconds > 2 * self._single + self._allowance:
+            self.rows = max(2, min(self.rows, rows) // 2)
+        elif 2 * rows > self.rows:
+            self.rows = min(self._most, 2 * self.rows)

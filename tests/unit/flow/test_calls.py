@@ -13,7 +13,7 @@ from signalyard_router.counting import Counter
 from signalyard_router.flow.calls import Calls
 from signalyard_router.ports import CallFailed
 from signalyard_router.rules.chunks import rows_together
-from signalyard_router.rules.latency import RowShare
+from signalyard_router.rules.latency import Sharing
 from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.rules.units import MILLISECOND
 from signalyard_router.testing.upstream import FakeUpstream
@@ -185,31 +185,46 @@ def test_whoever_leaves_takes_nobody_along(play: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "endpoints", "row_share", "expected"),
+    ("rows", "endpoints", "most", "expected"),
     [
-        (32, 1, 0.0, 1),  # nothing is known of the model
-        (32, 1, 20_000.0, 32),
-        (32, 4, 20_000.0, 8),  # each endpoint has its part
-        (100, 1, 20_000.0, 50),  # 1 ms
-        (32, 1, 5_000_000.0, 1),  # a large model
-        (1_000, 1, 100.0, 256),
-        (32, 0, 20_000.0, 32),  # every endpoint has just gone
+        (32, 1, 64, 32),
+        (32, 4, 64, 8),  # each endpoint has its part
+        (100, 1, 64, 64),
+        (32, 4, 2, 2),
+        (1, 4, 64, 1),
+        (32, 0, 64, 32),  # every endpoint has just gone
     ],
 )
-def test_how_many_rows_share_a_call(rows: int, endpoints: int, row_share: float, expected: int) -> None:
-    assert rows_together(rows, endpoints, row_share, MILLISECOND, 256) == expected
+def test_how_many_rows_share_a_call(rows: int, endpoints: int, most: int, expected: int) -> None:
+    assert rows_together(rows, endpoints, most) == expected
 
 
-def test_what_a_row_costs_at_most_is_learnt_from_larger_calls_and_slowly_forgotten() -> None:
-    share = RowShare()
-    share.observe(300_000, 1)
-    assert share.nanoseconds == 300_000
-    share.observe(320_000, 3)
-    share.observe(600_000, 32)
-    assert share.nanoseconds == 18_750
-    for _ in range(45):
-        share.observe(640_000, 1)
-    assert 37_000 < share.nanoseconds < 38_000
-    for _ in range(1_000):
-        share.observe(640_000, 1)
-    assert share.nanoseconds == 640_000
+def grown(way: float, row: float, calls: int = 200) -> int:
+    """Where a server gets to whose calls take so many milliseconds, and so many for each row."""
+    sharing = Sharing(MILLISECOND, 256)
+    for _ in range(calls):
+        for rows in (1, sharing.rows):
+            sharing.observe(int((way + row * rows) * MILLISECOND), rows)
+    return sharing.rows
+
+
+def test_a_small_model_gets_bursts_and_a_large_one_rows_by_twos() -> None:
+    assert grown(0.3, 0.002) == 256
+    assert grown(0.3, 0.02) in (64, 128)
+    assert grown(0.3, 5.0) in (2, 4)
+    assert grown(30.0, 0.02) == 256  # the router is busy, and so is every kind of call
+    assert Sharing(0, 256).rows == Sharing(MILLISECOND, 1).rows == 1
+
+
+def test_a_model_that_grows_slower_is_noticed() -> None:
+    sharing = Sharing(MILLISECOND, 256)
+    for _ in range(20):
+        sharing.observe(300_000, 1)
+        sharing.observe(400_000, sharing.rows)
+    assert sharing.rows == 256
+    sharing.observe(9 * MILLISECOND, 40)
+    assert sharing.rows == 20
+    sharing.observe(9 * MILLISECOND, 3)
+    assert sharing.rows == 2
+    sharing.observe(500_000, 1)  # single ones are no reason to share more
+    assert sharing.rows == 2

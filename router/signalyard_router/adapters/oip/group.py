@@ -14,7 +14,7 @@ from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.ports import CallFailed, Clock, Scored, Try
 from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.chunks import rows_together, rows_within
-from signalyard_router.rules.latency import Recent, RowShare, RowTime
+from signalyard_router.rules.latency import Recent, RowTime, Sharing
 from signalyard_router.rules.retries import RetryBudget
 from signalyard_router.rules.route import Target
 from signalyard_router.rules.serving import Identity, in_force
@@ -41,7 +41,7 @@ class Group:
         self._retries = RetryBudget(settings.retry_ratio, settings.retry_burst)
         self._recent = Recent()
         self._row_time = RowTime()
-        self._row_share = RowShare()
+        self._sharing = Sharing(settings.share_nanoseconds, settings.chunk_rows)
         self._columns: tuple[ModelCard, tuple[str, ...]] | None = None
         self._turn = 0
         self.target = target
@@ -94,10 +94,7 @@ class Group:
 
     def share(self, rows: int) -> int:
         """How many rows a call should carry of ``rows`` that several requests have at once; see `Upstream.share`."""
-        settings = self._settings
-        return rows_together(
-            rows, len(self.peers), self._row_share.nanoseconds, settings.share_nanoseconds, settings.chunk_rows
-        )
+        return rows_together(rows, len(self.peers), self._sharing.rows)
 
     async def score(self, request: Request) -> Scored:
         """Ask one endpoint after the other, as far as time and the retry budget go. Raises CallFailed."""
@@ -135,7 +132,7 @@ class Group:
             if self.target.hedge is not None:
                 self._recent.observe(elapsed)
             self._row_time.observe(elapsed, request.rows)
-            self._row_share.observe(elapsed, request.rows)
+            self._sharing.observe(elapsed, request.rows)
             self._hold_to_digest(peer, scored, asked)
         except ModelError as exc:
             tries.append(Try(peer.name, exc.problem, exc.detail, self._now() - started))

@@ -44,9 +44,8 @@ class OipSettings:
     """How few rows a chunk may have where rows are slow; below it a call costs more than its rows. Default: 16."""
 
     share_nanoseconds: int = 1_000_000
-    """How long the rows of a call that several requests share may take, in nanoseconds, by what rows have taken lately; each of
-    them waits for all. 0: every request has calls of its own. Default: 1 ms, some dozens of rows of a small model and one of
-    a large one."""
+    """By how much a call that several requests share may take longer than twice a call of a single row, in nanoseconds; each of
+    them waits for all. 0: every request has calls of its own. Default: 1 ms."""
 
     retry_ratio: float = 0.2
     """How many second calls (retries and hedges) a track may make for each first one. Refused connections and open breakers
