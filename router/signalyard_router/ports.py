@@ -219,8 +219,12 @@ class Journal(Protocol):
 class Watch(Protocol):
     """Who looks on, and says what is wrong. It hears of recorded decisions from the journal."""
 
-    def use(self, routes: Iterable[Route]) -> None:
-        """These routes are in force from now on."""
+    def put(self, route: Route) -> None:
+        """This route is, or is about to be, in force. The same one again costs nothing."""
+        ...
+
+    def keep(self, names: Collection[str]) -> None:
+        """No other routes are in force any more."""
         ...
 
     def unrecorded(self, proposals: Sequence[Proposal], now: int, *, late: bool) -> None:

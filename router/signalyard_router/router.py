@@ -466,14 +466,22 @@ class Router:
         """The routes as their documents say, before levers."""
         return self._routes
 
+    def prepare(self, route: Route) -> None:
+        """Do for a route what need not be done in the moment in which it is put in force; see `take`."""
+        self._metrics.initialise(route.name, rung_names(route))
+        if self._watch is not None:
+            self._watch.put(route)
+
     def take(self, routes: Sequence[Route]) -> None:
-        """Put these routes in force, in one swap; requests under way keep the table that they began with."""
+        """Put these routes in force, in one swap; requests under way keep the table that they began with.
+
+        Decisions wait meanwhile. Of hundreds of routes each should have been prepared before, a few at a time.
+        """
         for route in routes:
-            if route.name not in self._routes:
-                self._metrics.initialise(route.name, rung_names(route))
+            self.prepare(route)
         self._routes = {route.name: route for route in routes}
         if self._watch is not None:
-            self._watch.use(routes)
+            self._watch.keep(self._routes)
         self._shadow.adopt(routes)
         self.refresh()
 

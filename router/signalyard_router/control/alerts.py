@@ -8,7 +8,7 @@ neither the last signal nor how many signals a contract gave in earlier sessions
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -80,17 +80,12 @@ class Alerts:
         """Take the time and halts from this journal, and the versions that answer from these model servers."""
         self._journal, self._upstream = journal, upstream
 
-    def use(self, routes: Iterable[Route]) -> None:
-        """Watch these routes from now on. What is known of those that stay is kept, as far as it still means the same."""
-        named = {route.name: route for route in routes}
-        for name in [name for name in self._watched if name not in named]:
-            self._drop(name)
-        for route in named.values():
-            self._put(route)
-
-    def _put(self, route: Route) -> None:
-        kinds = list(_kinds(route.alerts))
+    def put(self, route: Route) -> None:
+        """Watch this route from now on. What is known of it is kept, as far as it still means the same."""
         known = self._watched.get(route.name)
+        if known is not None and known.route is route:
+            return
+        kinds = list(_kinds(route.alerts))
         if known is None:
             watched = _Watched(route, kinds)
         else:
@@ -104,7 +99,13 @@ class Alerts:
             for kind in set(known.kinds) - set(kinds):
                 self._metrics.remove_alert(route.name, kind)
         self._watched[route.name] = watched
-        self._metrics.initialise(route.name, kinds)
+        if known is None or known.kinds != kinds:
+            self._metrics.initialise(route.name, kinds)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Watch no other routes."""
+        for name in [name for name in self._watched if name not in names]:
+            self._drop(name)
 
     def _drop(self, name: str) -> None:
         gone = self._watched.pop(name)
@@ -123,7 +124,7 @@ class Alerts:
                     self._drop(record.name)
             case RouteRecord():
                 try:
-                    self._put(compile_route(parse_document(record.document, f"the journal's record {record.seq}")))
+                    self.put(compile_route(parse_document(record.document, f"the journal's record {record.seq}")))
                 except SignalyardError:
                     _log.info("event=document_of_old route=%s record=%d", record.name, record.seq)
             case _:

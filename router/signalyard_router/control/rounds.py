@@ -8,6 +8,9 @@ from signalyard_router.control.documents import Documents
 from signalyard_router.ports import RouteStore, Upstream
 from signalyard_router.router import Router
 
+_ROUTES_AT_ONCE = 8
+"""Routes that are prepared between two turns of the loop, so that hundreds of them hold up no decision."""
+
 _log = logging.getLogger("signalyard.router.control")
 
 
@@ -51,6 +54,10 @@ class Rounds:
             if routes is not None or not self._documents.retryable:
                 self._seen = version
             if routes is not None:
+                for place, route in enumerate(routes, start=1):
+                    self._router.prepare(route)
+                    if place % _ROUTES_AT_ONCE == 0:
+                        await asyncio.sleep(0)
                 self._router.take(routes)
                 self._router.asked()
                 self._upstream.retarget(self._router.table.targets())

@@ -90,6 +90,7 @@ class FlowMetrics:
         )
         self._counters: dict[tuple[str, str, str], Count] = {}
         self._by_route: dict[str, RouteMetrics] = {}
+        self._initialised: set[tuple[str, ...]] = set()
         self.initialise("", ())
 
     def watch(self, in_flight: Callable[[], float]) -> None:
@@ -97,7 +98,11 @@ class FlowMetrics:
         self._rows.set_function(in_flight)
 
     def initialise(self, route: str, rungs: Iterable[str]) -> None:
-        """Start a route's counters at zero; the empty name stands for rows that reached no route."""
+        """Start a route's counters at zero, once; the empty name stands for rows that reached no route."""
+        known = (route, *rungs)
+        if known in self._initialised:
+            return
+        self._initialised.add(known)
         for outcome, reasons in REASONS_BY_OUTCOME.items():
             for reason in reasons:
                 self._count(route, outcome, reason)
@@ -107,7 +112,7 @@ class FlowMetrics:
         for problem in ROW_PROBLEMS:
             if CATALOGUE[problem].fault is Fault.CALLER:
                 self._count(route, Outcome.REJECTED, problem)
-        for rung in rungs:
+        for rung in known[1:]:
             self._degraded.labels(route, rung)
         self.route(route)
 
