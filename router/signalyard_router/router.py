@@ -250,7 +250,7 @@ class Router:
         if not cases:
             return
         first = cases[0]
-        if all([case.rung is first.rung and case.route is first.route for case in cases]):
+        if all(case.rung is first.rung and case.route is first.route for case in cases):
             await self._scoring.climb(cases)
             return
         groups: dict[tuple[str, TrackRung], list[Case]] = {}

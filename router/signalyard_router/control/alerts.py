@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from signalyard.problems import SignalyardError
 from signalyard.words import Outcome
-from signalyard_router.control.metrics import AlertMetrics
+from signalyard_router.control.metrics import AlertMetrics, Seen
 from signalyard_router.ports import Journal, Upstream
 from signalyard_router.rules.activity import Activity, Tally
 from signalyard_router.rules.alarm import (
@@ -35,7 +35,7 @@ from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import SIGNALS, DecisionRecord, Record, RouteRecord
 from signalyard_router.rules.route import Route, compile_route
-from signalyard_router.rules.surge import Contract, ContractKey, Surges
+from signalyard_router.rules.surge import Contract, ContractKey, Surge, Surges
 from signalyard_router.rules.thresholds import AlertRules
 from signalyard_router.rules.units import SECOND
 
@@ -61,6 +61,12 @@ class _Watched:
         self.alerts: dict[AlertKind, Alert] = {}
         self.clear: dict[AlertKind, int] = {}
         self.kinds = kinds
+        self.is_open = False
+        self.surging: list[Surge] = []
+
+    def seen(self) -> Seen:
+        """What the last look at it saw, for the metrics."""
+        return Seen(self.route.name, self.kinds, self.activity, self.is_open, self.alerts, self.surging)
 
 
 class Alerts:
@@ -68,7 +74,7 @@ class Alerts:
     of new ones through `observe`; what else it looks at is attached."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._metrics = AlertMetrics(registry)
+        self._metrics = AlertMetrics(registry, lambda: [watched.seen() for watched in self._watched.values()])
         self._surges = Surges()
         self._journal: Journal | None = None
         self._upstream: Upstream | None = None
@@ -96,11 +102,8 @@ class Alerts:
             if (known.route.sessions, known.route.alerts.surge_part) != (route.sessions, route.alerts.surge_part):
                 self._surges.forget(route.name)
             watched.alerts = {kind: alert for kind, alert in known.alerts.items() if kind in kinds}
-            for kind in set(known.kinds) - set(kinds):
-                self._metrics.remove_alert(route.name, kind)
+            watched.is_open = known.is_open
         self._watched[route.name] = watched
-        if known is None or known.kinds != kinds:
-            self._metrics.initialise(route.name, kinds)
 
     def keep(self, names: Collection[str]) -> None:
         """Watch no other routes."""
@@ -108,9 +111,8 @@ class Alerts:
             self._drop(name)
 
     def _drop(self, name: str) -> None:
-        gone = self._watched.pop(name)
+        del self._watched[name]
         self._surges.forget(name)
-        self._metrics.remove(name, gone.kinds)
 
     # Being told ------------------------------------------------------------------------------------------------------
 
@@ -217,16 +219,14 @@ class Alerts:
         if not watched.since:
             watched.since = now
         route, name = watched.route, watched.route.name
-        self._metrics.session(name, is_open=route.sessions is None or route.sessions.open_at(now))
-        self._metrics.last(name, watched.activity)
+        watched.is_open = route.sessions is None or route.sessions.open_at(now)
         if route.alerts.surge is not None:
-            self._metrics.surging(name, excessive(route.alerts.surge, self._surges.above_floor(name, now)))
+            watched.surging = excessive(route.alerts.surge, self._surges.above_floor(name, now))
         seen = watched.activity.totals(now)
         for kind in watched.kinds:
             finding = self._find(kind, watched, seen, now)
             before = watched.alerts.get(kind)
             after = watched.alerts[kind] = self._step(watched, kind, before, finding, now)
-            self._metrics.found(after)
             if after.state is not (before.state if before is not None else AlertState.OK):
                 self._changed(before, after)
 

@@ -18,8 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from signalyard_dashboards.files import FILES
 from signalyard_router.adapters.kube.metrics import KubeMetrics
-from signalyard_router.control.metrics import AlertMetrics
+from signalyard_router.control.metrics import AlertMetrics, Seen
+from signalyard_router.rules.activity import Activity
 from signalyard_router.rules.surge import Surge
+from signalyard_router.rules.units import MINUTE
 
 pytestmark = pytest.mark.parts
 
@@ -144,7 +146,8 @@ def exposed(tmp_path_factory):
     # A surge takes sessions to come about, so its series is made by the class that makes it.
     # So are those of the API server, which is not there.
     registry = CollectorRegistry()
-    AlertMetrics(registry).surging("rb", [Surge("rb2410.SHFE", 40, 5.0, 5)])
+    seen = Seen("rb", [], Activity(MINUTE), surging=[Surge("rb2410.SHFE", 40, 5.0, 5)])
+    AlertMetrics(registry, lambda: [seen])
     KubeMetrics(registry).of("signalroutes", "desk")
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:

@@ -13,14 +13,15 @@ from tests.unit.journal.conftest import until
 from signalyard import Problem, Snapshot
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_router.control.alerts import EVERY, Alerts
-from signalyard_router.control.metrics import AlertMetrics
+from signalyard_router.control.metrics import AlertMetrics, Seen
 from signalyard_router.journal.checkpoint import checkpoint_name, load
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
 from signalyard_router.router import Router
-from signalyard_router.rules.alarm import SilenceCause
+from signalyard_router.rules.activity import Activity
+from signalyard_router.rules.alarm import AlertKind, SilenceCause
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.levers import Order
 from signalyard_router.rules.route import compile_route
@@ -420,7 +421,8 @@ def test_symbols_beyond_the_cap_are_counted_together():
 
 def test_only_the_worst_surges_have_a_series():
     registry = CollectorRegistry()
-    metrics = AlertMetrics(registry)
+    seen = Seen("rb", [AlertKind.SURGE], Activity(MINUTE))
+    AlertMetrics(registry, lambda: [seen])
 
     def series():
         return {
@@ -430,11 +432,9 @@ def test_only_the_worst_surges_have_a_series():
             if sample.name == "signalyard_surge_signals"
         }
 
-    metrics.surging("rb", [Surge(f"rb{number:02}.SHFE", 100 - number, 1.0, 5) for number in range(30)])
+    seen.surging = [Surge(f"rb{number:02}.SHFE", 100 - number, 1.0, 5) for number in range(30)]
     assert series() == {f"rb{number:02}.SHFE" for number in range(10)}
-    metrics.surging("rb", [Surge("rb29.SHFE", 100, 1.0, 5)])
-    assert series() == {"rb29.SHFE"}
-    metrics.surging("rb", [])
+    seen.surging = []
     assert series() == set()
 
 
