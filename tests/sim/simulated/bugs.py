@@ -136,7 +136,7 @@ def _lookup_skipped() -> list[Change]:
 
 
 def _held_from_emitted() -> list[Change]:
-    def wrong(self: Any, route: str, symbol: str) -> Any:
+    def wrong(self: Any, route: str, symbol: str, *, paper: bool = False) -> Any:
         state = self._instruments.get((route, symbol))
         return state.emission.direction if state is not None and state.emission is not None else None
 
@@ -202,17 +202,6 @@ def _latch_forgotten_at_restart() -> list[Change]:
         file = right(self, software)
         for key, state in self._gate._instruments.items():
             self._gate._instruments[key] = msgspec.structs.replace(state, latched="", flips=())
-        return file
-
-    return [(local.LocalJournal, "_open", wrong)]
-
-
-def _halt_forgotten_at_restart() -> list[Change]:
-    right = local.LocalJournal._open
-
-    def wrong(self: Any, software: str) -> Any:
-        file = right(self, software)
-        self._gate._set_levers(())
         return file
 
     return [(local.LocalJournal, "_open", wrong)]
@@ -306,6 +295,13 @@ def _changed_at_restart(change: Callable[[gate.Gate], None]) -> list[Change]:
 def _weight_forgotten_at_restart() -> list[Change]:
     def forget(kept: gate.Gate) -> None:
         kept._set_levers(tuple(lever for lever in kept.levers if lever.action not in ("weight", "rollback")))
+
+    return _changed_at_restart(forget)
+
+
+def _halt_forgotten_at_restart() -> list[Change]:
+    def forget(kept: gate.Gate) -> None:
+        kept._set_levers(tuple(lever for lever in kept.levers if lever.action in ("weight", "rollback")))
 
     return _changed_at_restart(forget)
 
@@ -430,25 +426,25 @@ BUGS = {
     "visible_before_sync": Bug("3: a look-up finds what is not on the medium yet", _visible_before_sync),
     "connection_reused": Bug("2: a connection is used again on which an answer is outstanding", _connection_reused),
     "exit_swallowed": Bug("2: the filters stop an exit", _exit_swallowed),
-    "revert_forgotten": Bug("3: memory knows what could not be written", _revert_forgotten),
-    "torn_line_kept": Bug("3: a torn last line is written on", _torn_line_kept),
+    "revert_forgotten": Bug("3: memory knows what could not be written", _revert_forgotten, 91),
+    "torn_line_kept": Bug("3: a torn last line is written on", _torn_line_kept, 54),
     "lookup_skipped": Bug("2: the same proposal is settled twice", _lookup_skipped),
     "held_from_emitted": Bug("2: hysteresis remembers what was emitted, not what was mapped", _held_from_emitted),
     "out_of_order_accepted": Bug("2: an older snapshot makes a signal", _out_of_order_accepted),
-    "answered_before_write": Bug("3: answered before it is recorded", _answered_before_write),
+    "answered_before_write": Bug("3: answered before it is recorded", _answered_before_write, 93),
     "last_rung_unbounded": Bug("1: the last rung forgets the deadline", _last_rung_unbounded),
     "sequence_stale_after_restart": Bug("2: a number is used twice after a restart", _sequence_stale_after_restart),
-    "latch_forgotten_at_restart": Bug("2: a restart resets the latch", _latch_forgotten_at_restart),
-    "halt_forgotten_at_restart": Bug("4: a restart ends a halt", _halt_forgotten_at_restart),
-    "documents_never_looked_at": Bug("4: a changed document waits for a restart", _documents_never_looked_at),
-    "clock_steps_back": Bug("2: the journal's time follows the clock back", _clock_steps_back),
+    "latch_forgotten_at_restart": Bug("2: a restart resets the latch", _latch_forgotten_at_restart, 58),
+    "halt_forgotten_at_restart": Bug("4: a restart ends a halt", _halt_forgotten_at_restart, 21),
+    "documents_never_looked_at": Bug("4: a changed document waits for a restart", _documents_never_looked_at, 13),
+    "clock_steps_back": Bug("2: the journal's time follows the clock back", _clock_steps_back, 90),
     "standby_unmarked": Bug("6: a standby's signal is not marked", _standby_unmarked),
-    "wrong_id_accepted": Bug("2: an answer to another request is taken", _wrong_id_accepted),
+    "wrong_id_accepted": Bug("2: an answer to another request is taken", _wrong_id_accepted, 145),
     "budget_constant": Bug("1: the model is told a constant, not what remains", _budget_constant),
     "flat_without_position": Bug("6: the ladder says flat where nothing is open", _flat_without_position),
-    "outage_on_wall_clock": Bug("6: a clock that is set forward makes an outage long", _outage_on_wall_clock),
+    "outage_on_wall_clock": Bug("6: a clock that is set forward makes an outage long", _outage_on_wall_clock, 64),
     "range_unchecked": Bug("6: a value out of range is bent into it", _range_unchecked),
-    "drain_cuts": Bug("4: a restart cuts what is in hand", _drain_cuts),
+    "drain_cuts": Bug("4: a restart cuts what is in hand", _drain_cuts, 44),
     "deadline_not_shared": Bug("1: a slow route makes another one late", _deadline_not_shared),
     "weight_forgotten_at_restart": Bug("4: a restart ends a weight", _weight_forgotten_at_restart, 18),
     "plan_forgotten_at_restart": Bug("4: a restart begins a plan anew", _plan_forgotten_at_restart, 8),

@@ -121,6 +121,7 @@ class _Planner:
         small = rng.choice((0, 0, 0, 4_000, 12_000))
         archive = bool(small) and self.chance(0.5)
         faults = () if calm else self.faults(lasts, fsync=fsync, archive=archive)
+        faults = self.leap(faults, routes, lasts) if faults else faults
         storms = [fault.at + rng.uniform(-15, 5) for fault in faults] + [rng.uniform(0, lasts) for _ in range(2)]
         sends = self.sends(symbols, [route["metadata"]["name"] for route in routes], lasts, storms)
         final = tuple(self.final(symbols, lasts))
@@ -352,6 +353,16 @@ class _Planner:
                 kill = rng.choice((self.crash, self.power if fsync else self.crash))
                 faults.append(kill(at + rng.choice((0.01, 0.2, 1, 5, 40))))
         return tuple(sorted(faults, key=lambda fault: fault.at))
+
+    def leap(self, faults: tuple[Fault, ...], routes: list[dict[str, Any]], lasts: float) -> tuple[Fault, ...]:
+        """Where a route closes positions in an outage: sometimes all servers are away for a moment, in which the clock leaps."""
+        rng = random.Random(f"leap {self.seed}")
+        closes = any("flat" in rung for route in routes for rung in route["spec"].get("ladder", ()))
+        if not closes or rng.random() > 0.2:
+            return faults
+        at = rng.uniform(0.3, 0.9) * lasts
+        more = [Fault(at, "model_down", 90, node) for node in MODELS]
+        return tuple(sorted((*faults, *more, Fault(at + 30, "clock", amount=5_000)), key=lambda fault: fault.at))
 
     def span(self) -> float:
         return self.rng.choice((10, 60, 300, 1_200))
