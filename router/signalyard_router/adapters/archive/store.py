@@ -1,5 +1,6 @@
 """An archive in an object store."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from signalyard.problems import Problem, error
 from signalyard_router.adapters.archive.settings import ArchiveSettings
 
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file", "memory")
+_ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "s3a": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+"""The library's own variables for a store that is spoken to without TLS, such as one inside a cluster."""
 _PART = 8 * 1024 * 1024
 """Bytes of a part of an upload: one is in memory at a time, and the least that S3 takes is 5 MiB."""
 
@@ -37,10 +40,12 @@ class ObstoreArchive:
             elif parts.scheme == "memory":
                 self._store = from_url(settings.url)
             else:
+                # Options of ours take the place of all that the library would have read of this kind.
+                allowed = os.environ.get(_ALLOW_HTTP.get(parts.scheme, ""), "").lower() in ("1", "true", "yes", "on")
                 # Whoever calls has a pause and a patience of his own.
                 self._store = from_url(
                     settings.url,
-                    client_options={"timeout": f"{settings.request_seconds}s"},
+                    client_options={"timeout": f"{settings.request_seconds}s", "allow_http": allowed},
                     retry_config={"max_retries": 1},
                 )
         except (BaseError, OSError) as exc:
