@@ -18,7 +18,11 @@ def cluster(places: Places) -> Iterator[Cluster]:
     What was made is taken away afterwards. E2E_KEEP=1 keeps a node of our own, and takes one that was kept.
     """
     if given := os.environ.get("KUBECONFIG"):
-        yield GivenCluster(Path(given))
+        theirs = GivenCluster(Path(given))
+        try:
+            yield theirs
+        finally:
+            theirs.end()
     elif docker_answers():
         kind = KindCluster.up(places.kubeconfig)
         try:

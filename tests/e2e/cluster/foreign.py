@@ -62,6 +62,12 @@ class GivenCluster:
         """It was not killed."""
         raise NotImplementedError(f"{name} of a cluster that others run is not started")
 
+    def end(self) -> None:
+        """Take away what was put beside the scenarios' own namespaces. Raises CommandError."""
+        self.run(
+            "kubectl", "delete", "pod", "-n", _NAMESPACE, _CLIENT, "--ignore-not-found", "--timeout=60s", timeout=70
+        )
+
     def _client_pod(self) -> None:
         self.run(
             "kubectl", "apply", "-n", _NAMESPACE, "-f", "-",
