@@ -10,6 +10,7 @@ WATCHING: Rules = [
     {"apiGroups": ["signalyard.io"], "resources": ["signalroutes/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "watch"]},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
 ]
 
 

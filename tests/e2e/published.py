@@ -9,6 +9,7 @@ from cluster.contract import Cluster
 
 PLAIN_HTTP = "SIGNALYARD_OCI_PLAIN_HTTP"
 _SIGNALYARD = Path(sys.executable).with_name("signalyard")
+_DAMAGED = Path(__file__).with_name("damaged.py")
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,18 @@ class Published:
 
     def push(self, bundle: Bundle, place: str) -> str:
         """Its address, without the digest. Raises CommandError."""
-        uri = f"oci://{self.registry}/{place}"
-        self.cluster.run(
-            "env", f"{PLAIN_HTTP}={self.registry}", _SIGNALYARD, "bundle", "push", bundle.folder, uri, timeout=120
-        )
-        return uri
+        return self._send(place, _SIGNALYARD, "bundle", "push", bundle.folder)
+
+    def push_without(self, name: str, bundle: Bundle, place: str) -> str:
+        """The same for an archive that lacks the file ``name``. Raises CommandError."""
+        return self._send(place, sys.executable, _DAMAGED, bundle.folder, name)
 
     @property
     def registry(self) -> str:
         """HOST:PORT, in plain HTTP."""
         return self.cluster.registry()
+
+    def _send(self, place: str, *command: object) -> str:
+        uri = f"oci://{self.registry}/{place}"
+        self.cluster.run("env", f"{PLAIN_HTTP}={self.registry}", *command, uri, timeout=120)
+        return uri

@@ -25,6 +25,7 @@ from signalyard_router.ports import Listener, Network
 SIGNALROUTES = "signalroutes"
 SERVICES = "services"
 SLICES = "endpointslices"
+PODS = "pods"
 LEASES = "leases"
 
 Object = dict[str, Any]

@@ -30,8 +30,9 @@ def spec(**changes: Any) -> dict[str, Any]:
     return made
 
 
-def pod(address: str, **conditions: bool) -> dict[str, Any]:
-    return {"addresses": [address], "conditions": conditions or {"ready": True, "serving": True, "terminating": False}}
+def pod(address: str, name: str = "", **conditions: bool) -> dict[str, Any]:
+    told = {"addresses": [address], "conditions": conditions or {"ready": True, "serving": True, "terminating": False}}
+    return told | ({"targetRef": {"kind": "Pod", "name": name}} if name else {})
 
 
 @dataclass
@@ -81,6 +82,10 @@ class Scene:
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"signalyard_kube_{name}", labels)
+
+    async def wait(self, seconds: float) -> None:
+        """Of virtual time."""
+        await asyncio.sleep(seconds)
 
     async def until(self, condition: Any, seconds: float = 1.0) -> float:
         """Wait for a condition; the answer is how long that took, in seconds of virtual time."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.unit.kube.conftest import pod
 
+from signalyard_router.adapters.kube.pods import PodName
 from signalyard_router.rules.route import Endpoint
 from signalyard_router.testing.api_server import SERVICES, SLICES
 
@@ -38,12 +39,12 @@ def test_ready_pods_are_asked_at_the_port_behind_the_services_own(play):
         scene.slice(
             pod("10.0.0.2"),
             pod("10.0.0.1"),
-            pod("10.0.0.3", ready=False, serving=False),
+            pod("10.0.0.3", "rb-trend-9", ready=False, serving=False),
             pod("10.0.0.4", ready=False, serving=True, terminating=True),
         )
         await asyncio.sleep(0.1)
         assert hosts(cluster) == ["10.0.0.1:9000", "10.0.0.2:9000"]
-        assert cluster.discovery.coming(STABLE) == 1
+        assert cluster.discovery.coming(STABLE) == (PodName("trading", "rb-trend-9"),)
 
     look(play, scenario)
 
@@ -75,7 +76,7 @@ def test_where_none_is_ready_those_that_serve_to_their_end_are_asked(play):
         )
         await asyncio.sleep(0.1)
         assert hosts(cluster) == ["10.0.0.1:9000"]
-        assert cluster.discovery.coming(STABLE) == 0
+        assert cluster.discovery.coming(STABLE) == ()
 
     look(play, scenario)
 

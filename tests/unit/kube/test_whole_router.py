@@ -13,7 +13,7 @@ from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.main import ProcessSettings, running
 from signalyard_router.rules.levers import Order
-from signalyard_router.testing.api_server import LEASES, SIGNALROUTES, Trouble
+from signalyard_router.testing.api_server import LEASES, PODS, SIGNALROUTES, Trouble
 from signalyard_router.testing.model_server import ModelServer, ServedModel
 from signalyard_router.testing.sim.network import Node
 
@@ -103,6 +103,32 @@ async def with_a_pod(scene):
     scene.service()
     scene.slice(pod("10.0.0.1"))
     return await scene.pod("10.0.0.1", "7")
+
+
+def test_why_the_pods_of_a_new_version_do_not_start_is_in_the_status(stage):
+    async def scenario(scene):
+        await with_a_pod(scene)
+        scene.route(tracks=ONE_TRACK)
+        async with scene.router():
+            await scene.until(lambda: says(scene, "VersionDrift", "False", "AsPinned"), 3)
+            scene.route(tracks=[ONE_TRACK[0] | {"version": "8"}])
+            scene.slice(pod("10.0.0.1"), pod("10.0.0.2", "new", ready=False, serving=False))
+            scene.server.put(PODS, "trading", "new", status={})
+            await scene.until(lambda: says(scene, "VersionDrift", "True", "Progressing"), 5)
+            ended = {"name": "bundle", "state": {"terminated": {"exitCode": 6, "message": "bundle_file_missing: x"}}}
+            scene.server.put(PODS, "trading", "new", status={"initContainerStatuses": [ended]})
+            await scene.until(lambda: says(scene, "VersionDrift", "True", "Failing"), 10)
+            why = "new: bundle: bundle_file_missing: x"
+            assert condition(scene, "VersionDrift")["message"] == (
+                f"stable 8: its pods serve 7; others fail: stable 8: {why}"
+            )
+            await scene.until(lambda: why in condition(scene, "TracksReady")["message"], 10)
+            assert says(scene, "TracksReady", "True", "Ready")
+            scene.slice(pod("10.0.0.2", "new", ready=False, serving=False))
+            await scene.until(lambda: says(scene, "TracksReady", "False", "NoEndpoints"), 10)
+            assert condition(scene, "TracksReady")["message"] == (f"stable 8: no pod is ready; 1 not ready: {why}")
+
+    stage(scenario)
 
 
 def test_a_new_route_decides_within_a_second_and_says_so(stage):

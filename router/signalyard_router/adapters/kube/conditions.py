@@ -29,11 +29,12 @@ _MOST = 1_000
 
 
 class TrackSight(msgspec.Struct, frozen=True):
-    """One version, as the router sees it, and what the cluster says of its Service: ``coming`` pods that are not ready, and why nothing
-    can stand behind it at all."""
+    """One version, as the router sees it, and what the cluster says of its Service: ``coming`` pods that are not ready, why some of
+    them fail to be, and why nothing can stand behind it at all."""
 
     status: TrackStatus
     coming: int = 0
+    failures: tuple[str, ...] = ()
     objections: tuple[str, ...] = ()
 
     @property
@@ -143,7 +144,8 @@ def _tracks_ready(sight: Sight | None) -> _Said:
     missing = [track for track in live if not track.ready]
     if not missing:
         counts = ", ".join(f"{track}: {track.ready} of {len(track.status.endpoints)}" for track in live)
-        return _Said("True", "Ready", f"pods that answer: {counts}")
+        others = "".join(f"; {track}: not ready: {', '.join(track.failures)}" for track in live if track.failures)
+        return _Said("True", "Ready", f"pods that answer: {counts}{others}")
     reason = "NotAnswering" if any(track.status.endpoints for track in missing) else "NoEndpoints"
     return _Said("False", reason, "; ".join(f"{track}: {_why_not(track)}" for track in missing))
 
@@ -151,11 +153,17 @@ def _tracks_ready(sight: Sight | None) -> _Said:
 def _why_not(track: TrackSight) -> str:
     if track.objections:
         return ", ".join(track.objections)
-    coming = f"; {track.coming} not ready yet, kubectl describe them to see why" if track.coming else ""
+    coming = _coming(track)
     if not track.status.endpoints:
         return f"no pod is ready{coming}"
     problems = sorted({endpoint.problem for endpoint in track.status.endpoints if endpoint.problem is not None})
     return f"none of {len(track.status.endpoints)} answers ({', '.join(problems) or 'not asked yet'}){coming}"
+
+
+def _coming(track: TrackSight) -> str:
+    if track.failures:
+        return f"; {track.coming} not ready: {', '.join(track.failures)}"
+    return f"; {track.coming} not ready yet, kubectl describe them to see why" if track.coming else ""
 
 
 def _version_drift(sight: Sight | None) -> _Said:
@@ -165,6 +173,9 @@ def _version_drift(sight: Sight | None) -> _Said:
     drifting = [track for track in live if track.status.drift]
     if drifting:
         text = "; ".join(f"{track}: its pods serve {track.status.serving}" for track in drifting)
+        failures = [f"{track}: {', '.join(track.failures)}" for track in drifting if track.failures]
+        if failures:
+            return _Said("True", "Failing", f"{text}; others fail: {'; '.join(failures)}")
         if all(track.rolling for track in drifting):
             return _Said("True", "Progressing", f"{text}, others are on their way")
         return _Said("True", "Drift", f"{text}; roll them to the pinned version, or pin what they serve")

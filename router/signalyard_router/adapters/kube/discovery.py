@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 
 from signalyard_router.adapters.kube.objects import EndpointSlice, Service, SliceEndpoint
+from signalyard_router.adapters.kube.pods import PodName
 from signalyard_router.adapters.kube.reflector import Reflector
 from signalyard_router.rules.route import Endpoint
 
@@ -64,15 +65,19 @@ class SliceDiscovery:
     def subscribe(self, observer: Callable[[Collection[Endpoint]], None]) -> None:
         self._observers.append(observer)
 
-    def coming(self, endpoint: Endpoint) -> int:
-        """How many pods are there that are not ready and are not on their way out: a new version that loads, or one that fails to."""
+    def coming(self, endpoint: Endpoint) -> tuple[PodName, ...]:
+        """The pods that are not ready and are not on their way out: a new version that loads, or one that fails to.
+
+        Where a slice does not say which pod it is, its name is "".
+        """
         name, namespace = _parts(endpoint.host)
         slices = self._by_service.get((namespace, name), {})
-        return sum(
-            not _ready(pod) and not pod.conditions.terminating
+        return tuple(
+            PodName(namespace, pod.target_ref.name if pod.target_ref is not None else "")
             for item in slices.values()
             if item.address_type == self._family(namespace, name)
             for pod in item.endpoints or ()
+            if not _ready(pod) and not pod.conditions.terminating
         )
 
     def objection(self, endpoint: Endpoint) -> str:

@@ -58,11 +58,19 @@ class SliceConditions(_Object, frozen=True):
     terminating: bool | None = None
 
 
+class Reference(_Object, frozen=True):
+    """Another object of the same namespace."""
+
+    kind: str = ""
+    name: str = ""
+
+
 class SliceEndpoint(_Object, frozen=True):
     """One pod; its addresses are alternatives to one another."""
 
     addresses: list[str] = []
     conditions: SliceConditions = SliceConditions()
+    target_ref: Reference | None = None
 
 
 class SlicePort(_Object, frozen=True):
@@ -79,6 +87,49 @@ class EndpointSlice(_Object, frozen=True):
     address_type: str = "IPv4"
     endpoints: list[SliceEndpoint] | None = None
     ports: list[SlicePort] | None = None
+
+
+class Terminated(_Object, frozen=True):
+    """How a container ended; ``message`` is what it left itself, or the end of its log."""
+
+    exit_code: int
+    reason: str = ""
+    message: str = ""
+
+
+class Waiting(_Object, frozen=True):
+    """Why a container does not run."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(_Object, frozen=True):
+    """One of the two, or neither: it runs."""
+
+    terminated: Terminated | None = None
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(_Object, frozen=True):
+    """How a container is, and how it was before its last start."""
+
+    name: str
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodStatus(_Object, frozen=True):
+    """Containers in the order in which they run."""
+
+    init_container_statuses: list[ContainerStatus] | None = None
+    container_statuses: list[ContainerStatus] | None = None
+
+
+class Pod(_Object, frozen=True):
+    """A pod; nothing of its spec is read."""
+
+    status: PodStatus = PodStatus()
 
 
 class LeaseSpec(_Object, frozen=True, omit_defaults=True):

@@ -16,16 +16,17 @@ from signalyard_router.adapters.kube.errors import ApiError, StatusError
 from signalyard_router.adapters.kube.lease import LeaseHolder
 from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.adapters.kube.objects import RouteObject
+from signalyard_router.adapters.kube.pods import PodName, PodReasons
 from signalyard_router.adapters.kube.reflector import Reflector
 from signalyard_router.adapters.kube.routes import Judgement, KubeRouteStore
 from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.adapters.kube.told import Told
 from signalyard_router.control.documents import Documents
 from signalyard_router.ports import Journal, World
-from signalyard_router.router import Router
+from signalyard_router.router import Router, TrackStatus
 from signalyard_router.rules.documents import API_VERSION
 from signalyard_router.rules.levers import Lever
-from signalyard_router.rules.route import Route, ShadowRung, TrackRung
+from signalyard_router.rules.route import Endpoint, Route, ShadowRung, TrackRung
 
 _log = logging.getLogger("signalyard.router.kube")
 
@@ -33,6 +34,9 @@ _SHARE = 20
 """A look at all routes is followed by a pause this many times as long, at least: it must not take a core's time from decisions."""
 _QUIET = 5.0
 """Seconds between two writes to one route, unless a condition turned."""
+
+_SHOWN = 2
+"""Pods of a track whose failures are told: those of one version mostly fail alike."""
 
 _decoder: msgspec.json.Decoder[Told | None] = msgspec.json.Decoder(Told | None)
 
@@ -66,6 +70,8 @@ class StatusWriter:
     ) -> None:
         self._clock = world.clock
         self._api = api
+        self._reasons = PodReasons(api, world.clock)
+        self._awaited: dict[PodName, None] = {}
         self._settings = settings
         self._metrics = metrics
         self._routes = {reflector.resource.namespace: reflector for reflector in routes}
@@ -93,6 +99,8 @@ class StatusWriter:
         """One look at all routes; it ends early where the API server is away."""
         loop = asyncio.get_running_loop()
         await self._count()
+        awaited, self._awaited = self._awaited, {}
+        await self._reasons.look(awaited)
         levers = [lever for lever in self._journal.levers if not lever.expired(self._journal.now)]
         judgements = dict(self._store.judgements)
         for key in self._written.keys() - judgements.keys():
@@ -120,11 +128,7 @@ class StatusWriter:
             sight = Sight(
                 route=route,
                 tracks=[
-                    TrackSight(
-                        status,
-                        coming=sum(map(self._discovery.coming, rung.target.endpoints)),
-                        objections=tuple(filter(None, map(self._discovery.objection, rung.target.endpoints))),
-                    )
+                    self._track(status, rung.target.endpoints)
                     for status, rung in zip(self._router.tracks(route), _rungs(route), strict=True)
                 ],
                 levers=levers,
@@ -134,6 +138,17 @@ class StatusWriter:
         time = datetime.fromtimestamp(self._clock.wall() // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         conditions = before.conditions if before is not None else ()
         return told(judgement, sight, conditions, time, self._documents.problem)
+
+    def _track(self, status: TrackStatus, endpoints: Sequence[Endpoint]) -> TrackSight:
+        coming = [pod for endpoint in endpoints for pod in self._discovery.coming(endpoint)]
+        self._awaited.update(dict.fromkeys(coming))
+        failures = {f"{pod.name}: {why}" for pod in coming if (why := self._reasons.of(pod))}
+        return TrackSight(
+            status,
+            coming=len(coming),
+            failures=tuple(sorted(failures)[:_SHOWN]),
+            objections=tuple(filter(None, map(self._discovery.objection, endpoints))),
+        )
 
     def _before(self, key: Key, item: RouteObject) -> Told | None:
         """What was told last: by us, or else by whoever wrote before us."""
