@@ -41,7 +41,11 @@ _decoder = msgspec.json.Decoder(Index)
 
 
 class ArchiveConflictError(OSError):
-    """The archive holds another segment in this one's place. Nothing there is ever written over."""
+    """The archive holds another segment in this one's place. What is whole there is never written over."""
+
+
+class DamagedIndexError(OSError):
+    """What is there in an index's place is none: an upload that arrived damaged."""
 
 
 def packed_name(epoch: str | int, segment: str) -> str:
@@ -66,7 +70,7 @@ async def read_index(archive: Archive, name: str) -> Index:
     try:
         return _decoder.decode(content)
     except ValueError as exc:
-        raise OSError(f"{name} is not the index of a segment: {exc}") from exc
+        raise DamagedIndexError(f"{name} is not the index of a segment: {exc}") from exc
 
 
 class Archiver:
@@ -83,8 +87,8 @@ class Archiver:
         name = index_name(epoch, ends.segment)
         try:
             there: Index | None = await read_index(self._archive, name)
-        except FileNotFoundError:
-            there = None
+        except (FileNotFoundError, DamagedIndexError):
+            there = None  # a damaged one says of nothing that it is safe, and would stand in the way for ever
         if there is not None:
             if (there.first_seq, there.last_seq, there.prev, there.digest) != (
                 ends.first_seq,

@@ -502,6 +502,21 @@ def test_what_arrives_damaged_is_uploaded_again(tmp_path, caplog):
     asyncio.run(run())
 
 
+def test_an_index_that_arrived_damaged_is_uploaded_again(tmp_path):
+    async def run():
+        archive = MemoryArchive()
+        bench = Bench(tmp_path, archive)
+        bench.open()
+        name = f"{bench.journal.epoch}/journal-00000001.json"
+        archive.objects[name] = b'{"v":1,"segment":"journal-00000001.jso'
+        await bench.fill(1)
+        await until(lambda: bench.value("signalyard_archive_segments_total") == 1)
+        assert json.loads(archive.objects[name])["segment"] == segment_name(1)
+        await bench.close()
+
+    asyncio.run(run())
+
+
 def test_archiving_is_idempotent_and_goes_on_after_a_restart(tmp_path):
     async def run():
         archive = MemoryArchive()
