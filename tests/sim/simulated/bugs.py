@@ -16,7 +16,7 @@ from signalyard_router.adapters.http import server
 from signalyard_router.adapters.oip import connection, group, peer, pool
 from signalyard_router.adapters.oip.errors import ExpiredError
 from signalyard_router.control import board, delivery
-from signalyard_router.flow import scoring
+from signalyard_router.flow import calls, scoring
 from signalyard_router.journal import archiver, local, upkeep
 from signalyard_router.rules import budget, check, gate, levers, table
 from signalyard_router.rules.units import SECOND
@@ -418,6 +418,15 @@ def _drift_unmarked() -> list[Change]:
     return [(scoring.Scoring, "_take", wrong)]
 
 
+def _answers_mixed_up() -> list[Change]:
+    right = calls.Share
+
+    def wrong(scored: Any, first: int = 0) -> Any:
+        return right(scored, 0)
+
+    return [(calls, "Share", wrong)]
+
+
 BUGS = {
     "window_extended": Bug(
         "2: a duplicate extends the window, and a signal that is due is swallowed", _window_extended
@@ -465,5 +474,6 @@ BUGS = {
     "other_digest_asked": Bug(
         "2: an endpoint with another digest than the one in use is asked", _other_digest_asked, 213
     ),
+    "answers_mixed_up": Bug("2: of a shared call each request takes the first answer", _answers_mixed_up, 53),
     "drift_unmarked": Bug("6: an answer of another version is not marked", _drift_unmarked, 10),
 }
