@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from signalyard_router.counting import Count, Counter
 from signalyard_router.rules.activity import Activity
 from signalyard_router.rules.alarm import Alert, AlertKind, AlertState, SilenceCause
 from signalyard_router.rules.surge import Surge
@@ -50,7 +51,7 @@ class AlertMetrics(Collector):
             registry=registry,
         )
         self._own: set[tuple[str, str]] = set()
-        self._children: dict[tuple[str, str, str], Counter] = {}
+        self._children: dict[tuple[str, str, str], Count] = {}
         registry.register(self)
 
     def signal(self, route: str, symbol: str, direction: str) -> None:

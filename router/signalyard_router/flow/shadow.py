@@ -44,7 +44,7 @@ class Shadow:
         self._routes: dict[str, Route] = {}
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._pairings: dict[str, Pairing] = {}
-        self._recent: deque[Live] = deque(maxlen=_RECENT)
+        self._recent: deque[tuple[Case, Settled, int]] = deque(maxlen=_RECENT)
         self._leaving: dict[asyncio.Task[None], None] = {}
 
     def adopt(self, routes: Iterable[Route]) -> None:
@@ -73,7 +73,7 @@ class Shadow:
         if self._lanes or self._pairings:
             asyncio.get_running_loop().call_soon(self._take, cases)
         else:
-            self._remember(cases)  # which is less than another turn of the loop costs
+            self._remember(cases, self._journal.now)  # which is less than another turn of the loop costs
 
     def observe(self, observations: Sequence[Observation], table: Table) -> ObserveAnswer:
         """Take what a strategy outside the router did; all of it, or none.
@@ -142,17 +142,16 @@ class Shadow:
 
     def _take(self, cases: list[tuple[Case, Settled]]) -> None:
         try:
-            self._mirror(cases, self._remember(cases))
+            now = self._journal.now
+            self._remember(cases, now)
+            self._mirror(cases, [_live(case, settled, now) for case, settled in cases])
         except Exception:  # noqa: BLE001 -- nothing of this may reach a request; it is logged and counted
             self._comparisons.errors += 1
             _log.exception("event=shadow_failed")
 
-    def _remember(self, cases: list[tuple[Case, Settled]]) -> list[Live]:
-        """The live sides of what was decided, kept for a route's first observation."""
-        now = self._journal.now
-        lives = [_live(case, settled, now) for case, settled in cases]
-        self._recent += lives
-        return lives
+    def _remember(self, cases: list[tuple[Case, Settled]], now: int) -> None:
+        """Keep what was decided for a route's first observation."""
+        self._recent += [(case, settled, now) for case, settled in cases]
 
     def _mirror(self, cases: list[tuple[Case, Settled]], lives: list[Live]) -> None:
         lanes: dict[Lane, None] = {}
@@ -187,9 +186,9 @@ class Shadow:
         pairing = self._pairings.get(route.name)
         if pairing is None:
             pairing = self._pairings[route.name] = Pairing()
-            for live in self._recent:
-                if live.route == route.name:
-                    pairing.decided(live, live.at)
+            for case, settled, at in self._recent:
+                if case.route.name == route.name:
+                    pairing.decided(_live(case, settled, at), at)
         return pairing
 
     def _lane(self, route: Route, version: str) -> Lane:
