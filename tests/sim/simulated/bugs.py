@@ -470,7 +470,7 @@ BUGS = {
     "checkpoint_forgets_latches": Bug("2: a checkpoint resets latches", _checkpoint_forgets_latches, 77),
     "checkpoint_too_few": Bug("3: a segment goes that the checkpoint before the newest needs", _checkpoint_too_few, 9),
     "dropped_before_archived": Bug("3: a segment goes that is not in the archive", _dropped_before_archived, 70),
-    "upload_not_read_back": Bug("3: the archive holds a damaged segment", _upload_not_read_back, 96),
+    "upload_not_read_back": Bug("3: the archive holds a damaged segment", _upload_not_read_back, 109),
     "other_digest_asked": Bug(
         "2: an endpoint with another digest than the one in use is asked", _other_digest_asked, 213
     ),

@@ -15,7 +15,7 @@ class Keeper(Protocol):
 
 
 class SimArchive:
-    """``fail``, ``hang``: calls do; ``garble``: what is put arrives damaged. ``seconds``: what a call takes."""
+    """``fail``, ``hang``: calls do; ``garble``: half of what is put arrives damaged. ``seconds``: what a call takes."""
 
     def __init__(self, rng: random.Random, keeper: Keeper | None = None) -> None:
         self._rng = rng
@@ -32,7 +32,7 @@ class SimArchive:
 
     def store(self, name: str, content: bytes) -> None:
         """Have an object, whole or, where the archive garbles, damaged."""
-        self.objects[name] = content[:-1] if self.garble else content
+        self.objects[name] = content[:-1] if self.garble and self._rng.random() < 0.5 else content
         if self._keeper is not None:
             self._keeper(name, self.objects[name])
 
