@@ -77,6 +77,10 @@ class Upstream(Protocol):
         """These are the targets from now on; whoever still calls another one is served."""
         ...
 
+    async def asked(self, targets: Iterable[Target]) -> None:
+        """Return once each endpoint of these targets, which were given to `retarget`, was asked what it serves, whatever it answered."""
+        ...
+
     async def score(
         self, target: Target, card: ModelCard, rows: Sequence[Sequence[float | None]], until: int
     ) -> Scored:

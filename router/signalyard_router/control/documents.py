@@ -1,13 +1,17 @@
 """Documents that change under a running router. What is bad changes nothing, and says so until it is mended."""
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from signalyard.problems import CATALOGUE, CallerError, Problem, RouterError, SignalyardError
 from signalyard_router.ports import Journal, RouteStore
 from signalyard_router.rules.documents import RouteDocument
-from signalyard_router.rules.route import Route
+from signalyard_router.rules.route import Route, compile_route
+
+Meet = Callable[[Sequence[Route]], Awaitable[None]]
+"""Gets to know the model servers of routes that are about to be taken."""
 
 _log = logging.getLogger("signalyard.router.documents")
 
@@ -56,22 +60,31 @@ class Documents:
         self._accept()
         return routes
 
-    async def again(self) -> list[Route] | None:
-        """The routes of the store, or None where they are bad or cannot be recorded: then the last good ones stay."""
+    async def again(self, meet: Meet) -> list[Route] | None:
+        """The routes of the store, or None where they are bad or cannot be recorded: then the last good ones stay.
+
+        ``meet`` is given those that are new or have changed, before they are recorded: from their record on, decisions that are made by
+        the old ones are superseded.
+        """
         try:
-            routes = await self._take()
+            routes = await self._take(meet)
         except SignalyardError as exc:
             self._refuse(exc)
             return None
         self._accept()
         return routes
 
-    async def _take(self) -> list[Route]:
+    async def _take(self, meet: Meet | None = None) -> list[Route]:
         """The store's documents, and what was last good where it has only a bad one, taken into force."""
         documents = await self._store.load()
         refused = self._store.refused
         if refused:
             documents += [(document, place) for document, place in self._last_good() if place in refused]
+        if meet is not None:
+            known = {document.metadata.name: document for document, _ in self._last_good()}
+            changed = [pair for pair in documents if known.get(pair[0].metadata.name) != pair[0]]
+            if changed:
+                await meet([compile_route(document, place=place) for document, place in changed])
         routes = await self._journal.accept(documents)
         self._in_force = documents
         return routes

@@ -1,15 +1,20 @@
 """The rounds that a running router makes: documents that changed, levers whose time is over, plans that go on."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Sequence
 
 from signalyard_router.control.delivery import Delivery
 from signalyard_router.control.documents import Documents
 from signalyard_router.ports import RouteStore, Upstream
 from signalyard_router.router import Router
+from signalyard_router.rules.route import Route
 
 _ROUTES_AT_ONCE = 8
 """Routes that are prepared between two turns of the loop, so that hundreds of them hold up no decision."""
+_MEETING_SECONDS = 2.0
+"""How long routes wait for the first look at their model servers: as long as one look may take."""
 
 _log = logging.getLogger("signalyard.router.control")
 
@@ -49,7 +54,7 @@ class Rounds:
         """One look."""
         version = self._store.version()
         if version != self._seen:
-            routes = await self._documents.again()
+            routes = await self._documents.again(self._meet)
             # Only now: what changed while it was read is looked at again. A journal that was away is tried again, too.
             if routes is not None or not self._documents.retryable:
                 self._seen = version
@@ -64,6 +69,16 @@ class Rounds:
                 _log.info("event=documents_taken routes=%d", len(routes))
         self._router.refresh_if_lapsed()
         await self._delivery.look()
+
+    async def _meet(self, routes: Sequence[Route]) -> None:
+        """Look at the model servers of routes that are to come while the old ones still decide: a version of which nothing is known yet
+        answers nobody."""
+        new = [target for route in routes for target in route.targets()]
+        self._upstream.retarget([*self._router.table.targets(), *new])
+        # Whoever does not answer in time must not hold the other routes up.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MEETING_SECONDS):
+                await self._upstream.asked(dict.fromkeys(target for route in routes for target in route.live_targets()))
 
     async def _run(self) -> None:
         while True:

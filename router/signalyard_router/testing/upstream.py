@@ -41,6 +41,9 @@ class FakeUpstream:
         self.share_rows = 1
         self._cards: dict[tuple[str, str], ModelCard] = {}
 
+    async def asked(self, targets: Iterable[Target]) -> None:
+        """At once."""
+
     def card(self, target: Target) -> ModelCard | None:
         if target.version in self.unknown:
             return None

@@ -349,11 +349,42 @@ def test_documents_change_under_the_router_without_a_failed_request(tmp_path):
         assert (await desk.ask(0.55)).outcome is Outcome.EMITTED  # flat
         desk.write(TEXT.replace("enter: 0.6", "enter: 0.55"))
         await desk.rounds.look()
-        assert desk.retargeted == 1
+        taken = desk.retargeted
         assert (await desk.ask(0.55)).signal.signal == "long"
         assert [record["generation"] for record in desk.records("route")] == [1, 2]
         await desk.rounds.look()
-        assert desk.retargeted == 1
+        assert desk.retargeted == taken
+
+    run(scenario, tmp_path)
+
+
+def test_the_servers_of_a_changed_route_are_known_before_it_is_in_force(tmp_path):
+    async def scenario(desk):
+        asked = []
+
+        async def meet(targets):
+            asked.append([target.version for target in targets])
+            # As long as they are asked, the old route decides, and nothing that it decides is superseded.
+            assert (await desk.ask(0.7)).signal.version == "7"
+            assert len(desk.records("route")) == 1
+
+        desk.upstream.asked = meet
+        desk.write(TEXT.replace('version: "7"', 'version: "9"'))
+        await desk.rounds.look()
+        assert asked == [["9", "8", "6"]]
+        assert (await desk.ask(0.2)).signal.version == "9"
+
+    run(scenario, tmp_path)
+
+
+def test_a_server_that_does_not_answer_holds_no_route_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("signalyard_router.control.rounds._MEETING_SECONDS", 0.01)
+
+    async def scenario(desk):
+        desk.upstream.asked = lambda targets: asyncio.Event().wait()
+        desk.write(TEXT.replace('version: "7"', 'version: "9"'))
+        await desk.rounds.look()
+        assert (await desk.ask(0.2)).signal.version == "9"
 
     run(scenario, tmp_path)
 

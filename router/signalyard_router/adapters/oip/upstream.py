@@ -102,7 +102,7 @@ class OipUpstream:
         self._prober.retarget(self._prepare(targets))
 
     async def asked(self, targets: Iterable[Target]) -> None:
-        """Return once each endpoint of these targets was asked; for a new table, before it takes the old one's place."""
+        """Return once each endpoint of these targets was asked; see the port."""
         for target in targets:
             for peer in self._group(target).peers:
                 await peer.asked.wait()
