@@ -36,8 +36,17 @@ class Cluster(Protocol):
     def registry(self) -> str:
         """Host and port of a registry for bundles, in plain HTTP, that pods and :meth:`client` commands reach."""
 
+    def crash(self, namespace: str, pod: str, container: str) -> None:
+        """Kill the process of a container; where that cannot be done, its pod is deleted without grace. Raises CommandError."""
+
     def kill(self, name: str) -> None:
         """End a program of the cluster itself: ``kube-apiserver``, ``kubelet``. Raises NotImplementedError where that cannot be."""
 
     def start(self, name: str) -> None:
         """Start it again."""
+
+    def await_api(self) -> None:
+        """Wait until the API server is ready. Raises CommandError."""
+
+    def await_node(self) -> None:
+        """Wait until the node whose kubelet was killed is Ready. Raises CommandError."""

@@ -54,6 +54,10 @@ class GivenCluster:
             "E2E_REGISTRY", "a registry, HOST:PORT in plain HTTP, that the cluster's pods and this machine reach"
         )
 
+    def crash(self, namespace: str, pod: str, container: str) -> None:
+        """Raises CommandError."""
+        self.run("kubectl", "-n", namespace, "delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+
     def kill(self, name: str) -> None:
         """It is not ours to kill."""
         raise NotImplementedError(f"{name} of a cluster that others run is not killed")
@@ -67,6 +71,12 @@ class GivenCluster:
         self.run(
             "kubectl", "delete", "pod", "-n", _NAMESPACE, _CLIENT, "--ignore-not-found", "--timeout=60s", timeout=70
         )
+
+    def await_api(self) -> None:
+        """It was not killed."""
+
+    def await_node(self) -> None:
+        """It was not killed."""
 
     def _client_pod(self) -> None:
         self.run(

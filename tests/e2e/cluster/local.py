@@ -148,6 +148,12 @@ class LocalCluster:
         }
         return makers[name]()
 
+    def crash(self, namespace: str, pod: str, container: str) -> None:
+        """Kill the process of a container, as the kernel does when memory runs out. Raises CommandError."""
+        path = f'jsonpath={{.status.containerStatuses[?(@.name=="{container}")].containerID}}'
+        identity = self.run("kubectl", "-n", namespace, "get", "pod", pod, "-o", path).removeprefix("containerd://")
+        self.namespaces.run(self.node.containers("tasks", "kill", "--signal", "SIGKILL", identity))
+
     def start(self, name: str) -> None:
         """Start the program ``name``, which was killed."""
         self.services.start(self.service(name))

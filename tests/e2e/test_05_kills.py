@@ -1,0 +1,101 @@
+"""A model pod, the router's, the API server, the node's kubelet killed, one at a time: no signal twice, no acknowledged decision lost,
+every answer inside the deadline; what degraded is marked."""
+
+import json
+from itertools import pairwise
+
+from bundles import MODEL
+from desk import ROUTER, ROUTER_POD, WINDOW
+
+STANDBY = "6"
+DEADLINE = 2.0
+# A machine on which a model server starts beside everything else has little time for a router: it keeps back more than usual for
+# the journal.
+ROUTE = {"deadline": "2s", "budget": {"commitReserve": 0.25, "commitReserveMax": "500ms"}}
+STABLE_POD = f"signalyard.io/model={MODEL},signalyard.io/track=stable"
+ROUTERS_POD = "app.kubernetes.io/name=signalyard-router"
+
+
+def failures(lines):
+    return [attempt for line in lines for attempt in line["tries"] if "problem" in attempt]
+
+
+def signals(lines):
+    return [one for line in lines for one in line["decisions"] if one["outcome"] == "emitted"]
+
+
+def versions(lines):
+    return {one["version"] for one in signals(lines)}
+
+
+def longest_silence(lines):
+    """Seconds between two answers."""
+    return max(later["at"] - earlier["at"] for earlier, later in pairwise(lines)) / 1e9
+
+
+def crash(cluster, scenario, label, container):
+    """Kill a container of the one pod with that label; gives a condition: there is another one, and it is ready."""
+
+    def one():
+        (pod,) = json.loads(scenario.kubectl("get", "pods", "-l", label, "-o", "json"))["items"]
+        (status,) = [each for each in pod["status"]["containerStatuses"] if each["name"] == container]
+        return pod["metadata"]["name"], (pod["metadata"]["uid"], status["restartCount"]), status["ready"]
+
+    name, before, _ = one()
+    cluster.crash(scenario.namespace, name, container)
+
+    def is_back():
+        _, now, ready = one()
+        return ready and now != before
+
+    return is_back
+
+
+def test_05_kills(desk, scenario, cluster, summary):
+    desk.install_router()
+    desk.install_model(desk.model("7", standbys=[desk.published.version(STANDBY)], route=ROUTE))
+    desk.await_ready()
+
+    with scenario.load(ROUTER, rate=40, deadline=DEADLINE, options=("--patience=60",)) as load:
+        load.await_more(100)
+
+        began = len(load.lines())
+        is_back = crash(cluster, scenario, STABLE_POD, "server")
+        load.await_lines(lambda lines: STANDBY in versions(lines[began:]))
+        scenario.until(is_back, "the model server was started again")
+        load.await_lines(lambda lines: versions(lines[-20:]) == {"7"}, timeout=90)
+        assert not failures(load.lines())
+
+        began = len(load.lines())
+        is_back = crash(cluster, scenario, ROUTERS_POD, "router")
+        load.await_lines(lambda lines: bool(failures(lines[began:])), timeout=90)
+        scenario.until(is_back, "the router was started again")
+        desk.await_ready()
+        load.await_more(100)
+        ended = len(load.lines())
+        gap = longest_silence(load.lines()[began:ended])
+        summary.notes["the gap of a router that was killed"] = f"{gap:.1f} s"
+
+        cluster.kill("kube-apiserver")
+        load.await_more(200)
+        cluster.start("kube-apiserver")
+        cluster.await_api()
+        scenario.until(lambda: desk.metric("signalyard_kube_current") == 3, "the router follows the API server again")
+        desk.await_ready()
+
+        cluster.kill("kubelet")
+        load.await_more(200)
+        cluster.start("kubelet")
+        cluster.await_node()
+        load.await_more(100)
+        assert not failures(load.lines()[ended:])
+        lines = load.lines()
+    account = scenario.account(load, window=WINDOW, pod=ROUTER_POD)
+
+    assert account.unanswered == account.late == 0
+    assert not account.duplicates
+    assert not account.lost
+    assert set(account.versions) == {"7", STANDBY}
+    # What the standby said is marked, and nothing else.
+    assert set(account.marks) == {"failover"}
+    assert all(one["failover"] == (one["version"] == STANDBY) for one in signals(lines))
