@@ -9,6 +9,9 @@ from cluster.chosen import cluster as chosen
 from cluster.contract import Cluster
 from cluster.places import PROJECT, Places
 from desk import Desk
+from monitoring import Monitoring
+from operators.kserve import KServe
+from operators.prometheus import PrometheusOperator
 from published import Published
 from scenario import Scenario
 from traffic.summary import Entry, Summary
@@ -112,3 +115,22 @@ def scenario(request: pytest.FixtureRequest, cluster: Cluster, places: Places, s
 def desk(scenario: Scenario, crds: None, published: Published, router_image: str, runtimes_image: str) -> Desk:
     """The scenario's, with nothing installed yet."""
     return Desk(scenario, published, router_image, runtimes_image)
+
+
+@pytest.fixture(scope="session")
+def prometheus_operator(cluster: Cluster) -> None:
+    """It goes with the cluster."""
+    PrometheusOperator(cluster).install()
+
+
+@pytest.fixture
+def monitoring(scenario: Scenario, cluster: Cluster, prometheus_operator: None, router_image: str) -> Monitoring:
+    """The scenario's, not started yet."""
+    images = [cluster.program_image(program) for program in ("prometheus", "alertmanager")]
+    return Monitoring(scenario, *images, router_image)
+
+
+@pytest.fixture(scope="session")
+def kserve(cluster: Cluster) -> None:
+    """It goes with the cluster."""
+    KServe(cluster).install()

@@ -40,16 +40,10 @@ class Desk:
     router_image: str
     runtimes_image: str
 
-    def install_router(self, **values: Any) -> None:
+    def install_router(self, release: str = ROUTER, **values: Any) -> None:
         """Back when it is ready. Raises CommandError."""
-        self.scenario.helm(
-            "install",
-            ROUTER,
-            _CHARTS / "router",
-            "--wait",
-            "--timeout=180s",
-            *self._values(ROUTER, self.router(values)),
-        )
+        given = self._values(release, self.router(values))
+        self.scenario.helm("install", release, _CHARTS / "router", "--wait", "--timeout=180s", *given)
 
     def install_model(self, values: Mapping[str, Any], *options: str) -> None:
         """``values`` go over :meth:`model`'s. Back when its pods are ready. Raises CommandError."""
@@ -110,7 +104,7 @@ class Desk:
         service = f"/api/v1/namespaces/{self.scenario.namespace}/services/{ROUTER}:8090/proxy"
         return self.scenario.kubectl("get", "--raw", service + path)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """The sum of a metric's samples that bear these labels."""
         total = 0.0
         for line in self.page("/metrics").splitlines():

@@ -93,6 +93,18 @@ class Scenario:
         print(self.accounted)
         return self.accounted
 
+    def memory(self) -> dict[str, int]:
+        """What the namespace's containers hold (their working set, MiB, as a limit counts it), by ``POD/CONTAINER``. Raises CommandError."""
+        held = {}
+        for node in json.loads(self.cluster.run("kubectl", "get", "nodes", "-o", "json"))["items"]:
+            path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
+            for pod in json.loads(self.cluster.run("kubectl", "get", "--raw", path))["pods"]:
+                if pod["podRef"]["namespace"] == self.namespace:
+                    for container in pod["containers"]:
+                        name = f"{pod['podRef']['name']}/{container['name']}"
+                        held[name] = container.get("memory", {}).get("workingSetBytes", 0) >> 20
+        return held
+
     def describe(self) -> None:
         """Write down what the namespace is like, for whoever looks into a failure."""
         for name, command in {

@@ -33,6 +33,9 @@ class Cluster(Protocol):
     def runtimes_image(self, framework: str = "lightgbm") -> str:
         """The same for a model server."""
 
+    def program_image(self, program: str) -> str:
+        """The same for a program that is not ours and that scenarios need: ``alertmanager``, or one of :mod:`cluster.programs`."""
+
     def registry(self) -> str:
         """Host and port of a registry for bundles, in plain HTTP, that pods and :meth:`client` commands reach."""
 

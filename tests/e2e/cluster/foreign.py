@@ -48,6 +48,11 @@ class GivenCluster:
         """Raises CommandError."""
         return _named("E2E_RUNTIMES_IMAGE", _PULLED)
 
+    def program_image(self, program: str) -> str:
+        """``prometheus-operator`` is named by E2E_PROMETHEUS_OPERATOR_IMAGE, and so on. Raises CommandError."""
+        variable = f"E2E_{program.upper().replace('-', '_')}_IMAGE"
+        return _named(variable, f"an image whose entry point is {program}, and that the cluster's nodes can pull")
+
     def registry(self) -> str:
         """Raises CommandError."""
         return _named(

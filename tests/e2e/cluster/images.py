@@ -60,9 +60,21 @@ class Images:
         folder.mkdir(parents=True)
         shutil.copy2(self.places.bin / program, folder / program)
         (folder / "Dockerfile").write_text(
-            f'FROM {base}\nCOPY {program} /{program}\nUSER 10001:10001\nENTRYPOINT ["/{program}"]\n'
+            # prometheus-operator starts its reloader by this path.
+            f'FROM {base}\nCOPY {program} /bin/{program}\nUSER 10001:10001\nENTRYPOINT ["/bin/{program}"]\n'
         )
         return self.build(folder / "Dockerfile", name, context=folder)
+
+    def alertmanager(self) -> Image:
+        """Debian's, with the templates of its messages. Raises CommandError."""
+        base, _ = self.base()
+        folder = self.places.cache / "programs" / "alertmanager"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "Dockerfile").write_text(
+            f"FROM {base}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-alertmanager"
+            ' > /dev/null && rm -r /var/lib/apt/lists\nUSER 10001:10001\nENTRYPOINT ["/usr/bin/prometheus-alertmanager"]\n'
+        )
+        return self.build(folder / "Dockerfile", "localhost/alertmanager:e2e", context=folder)
 
     def base(self) -> tuple[str, str]:
         """The names of the image that ours are made on and of the one that they are built in. Raises CommandError."""

@@ -96,6 +96,14 @@ class LocalCluster:
         """The same for a model server. Raises CommandError."""
         return self._provide(Images(self.places).runtimes(framework))
 
+    def program_image(self, program: str) -> str:
+        """Build program and image, load it; its name. Raises CommandError."""
+        images = Images(self.places)
+        if program == "alertmanager":
+            return self._provide(images.alertmanager())
+        programs.build(programs.named(program), self.places)
+        return self._provide(images.of_program(program, f"localhost/{program}:e2e"))
+
     def registry(self) -> str:
         """Host and port of a registry, in plain HTTP, for pods and :meth:`client` commands. Raises CommandError."""
         self._store("registry", f"http://{stores.REGISTRY}/v2/")

@@ -95,6 +95,14 @@ MONITORING = (
 KSERVE = (Program("kserve-controller", "kserve", "github.com/kserve/kserve/cmd/manager"),)
 
 
+def named(name: str) -> tuple[Program, ...]:
+    """The one program of that name. Raises CommandError."""
+    found = tuple(one for one in (*CLUSTER, *MONITORING, *KSERVE) if one.name == name)
+    if not found:
+        raise CommandError(f"{name} is none of the programs that are built here")
+    return found
+
+
 def build(programs: tuple[Program, ...], places: Places) -> None:
     """All of them, one after another. Raises CommandError."""
     for program in programs:
