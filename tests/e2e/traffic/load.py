@@ -15,7 +15,8 @@ _PATIENCE = 30.0
 
 
 class Load:
-    """A client process, from entering to leaving. Then ``account`` says what became of its requests.
+    """A client process, from entering to leaving. Then ``account`` says what became of its requests. Entered again, it is the same
+    strategy come back.
 
     ``script`` gives the command that runs a Python script where the router's address is good, under ``environment``. ``deadline`` is
     in seconds.
@@ -34,14 +35,15 @@ class Load:
     ) -> None:
         self._command = script(_CLIENT, f"--url={url}", f"--rate={rate}", f"--deadline={deadline}", *options)
         self._environment = dict(environment)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
         self._log = log
         self._deadline = deadline
         self._began = 0.0
         self.seconds = 0.0
 
     def __enter__(self) -> "Load":
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as out:
+        with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=out, env=self._environment, start_new_session=True
             )
@@ -64,7 +66,7 @@ class Load:
             self._process.kill()
             self._process.wait()
             raise
-        self.seconds = time.monotonic() - self._began
+        self.seconds += time.monotonic() - self._began
         if code != 0:
             raise RuntimeError(f"the client ended with {code}: {' '.join(self._command)}")
 
