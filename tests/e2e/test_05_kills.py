@@ -2,10 +2,10 @@
 every answer inside the deadline; what degraded is marked."""
 
 import json
-from itertools import pairwise
 
 from bundles import MODEL
 from desk import ROUTER, ROUTER_POD, WINDOW
+from traffic.account import longest_silence
 
 STANDBY = "6"
 DEADLINE = 2.0
@@ -26,11 +26,6 @@ def signals(lines):
 
 def versions(lines):
     return {one["version"] for one in signals(lines)}
-
-
-def longest_silence(lines):
-    """Seconds between two answers."""
-    return max(later["at"] - earlier["at"] for earlier, later in pairwise(lines)) / 1e9
 
 
 def crash(cluster, scenario, label, container):

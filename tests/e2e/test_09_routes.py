@@ -7,6 +7,7 @@ import pytest
 from bundles import MODEL
 from cluster.commands import CommandError
 from desk import DEADLINE, ROUTER, ROUTER_POD, WINDOW
+from traffic.account import longest_silence
 
 MARS = {"timezone": "Mars/Olympus", "hours": ["09:00-10:00"]}
 WRONG = {
@@ -35,7 +36,7 @@ def is_kept(desk, good):
     assert in_force(desk) == (good, good)
 
 
-def test_09_routes(desk, scenario):
+def test_09_routes(desk, scenario, summary):
     desk.install_router()
     desk.install_model(desk.model("7"))
     desk.await_ready()
@@ -57,10 +58,13 @@ def test_09_routes(desk, scenario):
         is_kept(desk, good)
         load.await_more(100)
 
+        began = len(load.lines())
         scenario.kubectl("delete", "pod", f"{ROUTER}-0", timeout=90)
         scenario.await_rollout(ROUTER_POD)
         is_kept(desk, good)
         load.await_more(100)
+        gap = longest_silence(load.lines()[began:])
+        summary.notes["the gap of a router whose pod was deleted"] = f"{gap:.1f} s"
 
         desk.upgrade_model(desk.model("7", route={"deadline": "900ms"}))
         desk.await_condition("Accepted", "True", "InForce")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 Line = Mapping[str, Any]
@@ -71,6 +72,11 @@ def account(
         versions=Counter(decision["version"] or "none" for _, decision in signals),
         marks=Counter(mark for _, one in signals for mark in ("failover", "degraded", "drift") if one[mark]),
     )
+
+
+def longest_silence(lines: Iterable[Line]) -> float:
+    """Seconds between two answers of what the client printed: the gap of a router that was away."""
+    return max(later["at"] - earlier["at"] for earlier, later in pairwise(lines)) / 1e9
 
 
 def _same(signals: Iterable[tuple[Line, Mapping[str, Any]]]) -> Iterable[str]:

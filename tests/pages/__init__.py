@@ -1,0 +1,1 @@
+"""What the pages tell their readers to type, for the tests that type it."""
