@@ -14,8 +14,8 @@ ROUTER = "router"
 ROUTER_POD = f"statefulset/{ROUTER}"
 WINDOW = 0.5
 """The route's ``dedupe.window``, seconds."""
-DEADLINE = 1.0
-"""The route's, seconds: a test's machine has little time for each of its many processes."""
+DEADLINE = 2.0
+"""The route's, seconds: a test's machine has little time for each of its many processes, and none for some while pods start."""
 ROUTE = {
     "instruments": ["rb*.SHFE"],
     "deadline": f"{DEADLINE * 1000:.0f}ms",
@@ -27,6 +27,7 @@ ROUTE = {
     },
     "dedupe": {"window": f"{WINDOW * 1000:.0f}ms"},
 }
+_ROUTER = {"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
 _SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
 _CHARTS = PROJECT / "helm"
 
@@ -59,11 +60,16 @@ class Desk:
         """Raises CommandError."""
         self.scenario.helm("upgrade", MODEL, _CHARTS / "model", *self._values(MODEL, values), *options)
 
+    def history(self, release: str) -> list[dict[str, Any]]:
+        """Its revisions, oldest first. Raises CommandError."""
+        revisions: list[dict[str, Any]] = json.loads(self.scenario.helm("history", release, "--output", "json"))
+        return revisions
+
     def router(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The router's values: small, its journal going with it."""
         return {
             "image": _image(self.router_image),
-            "resources": _SMALL,
+            "resources": _ROUTER,
             "persistence": {"keep": False, "size": "1Gi"},
             "probes": {"readiness": {"periodSeconds": 1}},
             **values,

@@ -89,7 +89,10 @@ class Scenario:
 
     def account(self, load: Load, *, window: float, pod: str = "") -> Account:
         """Of a load that has ended, held against the journal of the router in ``pod``; it goes into the summary."""
-        self.accounted = load.account(window=window, journal=self.journal(pod) if pod else ())
+        records = self.journal(pod) if pod else []
+        # Kept for whoever looks into a failure: it goes with the namespace.
+        (self.folder / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        self.accounted = load.account(window=window, journal=records)
         print(self.accounted)
         return self.accounted
 
