@@ -1,7 +1,9 @@
 """The cluster, its images, and the account of each scenario."""
 
+import contextlib
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from bundles import Bundles
@@ -13,6 +15,7 @@ from monitoring import Monitoring
 from operators.kserve import KServe
 from operators.prometheus import PrometheusOperator
 from published import Published
+from reader import NAMESPACE, Reader
 from scenario import Scenario
 from traffic.summary import Entry, Summary
 
@@ -99,15 +102,41 @@ def scenario(request: pytest.FixtureRequest, cluster: Cluster, places: Places, s
     """A namespace of its own, gone afterwards; what the scenario accounted for gets its line in the summary."""
     name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
     made = Scenario(cluster, f"e2e-{name}", places.results / name)
-    began = time.monotonic()
-    made.begin()
-    try:
+    with _told(request, summary, made):
+        made.begin()
         yield made
+
+
+@pytest.fixture
+def reader(
+    request: pytest.FixtureRequest,
+    cluster: Cluster,
+    places: Places,
+    summary: Summary,
+    crds: None,
+    published: Published,
+    router_image: str,
+    runtimes_image: str,
+    tmp_path: Path,
+):
+    """Of the pages, before a cluster without the namespace that their commands make."""
+    made = Scenario(cluster, NAMESPACE, places.results / request.node.name.removeprefix("test_"))
+    with _told(request, summary, made):
+        made.folder.mkdir(parents=True, exist_ok=True)
+        made.end()
+        yield Reader(Desk(made, published, router_image, runtimes_image), tmp_path)
+
+
+@contextlib.contextmanager
+def _told(request: pytest.FixtureRequest, summary: Summary, made: Scenario):
+    began = time.monotonic()
+    try:
+        yield
     finally:
         passed = request.node.stash.get(_PASSED, False)
         if not passed:
             made.describe()
-        summary.entries.append(Entry(name, time.monotonic() - began, passed, made.accounted))
+        summary.entries.append(Entry(made.folder.name, time.monotonic() - began, passed, made.accounted))
         made.end()
 
 

@@ -1,76 +1,9 @@
 """The pages, as a reader follows them on a new cluster: every command as it stands, in the order of the pages."""
 
 import json
-import sys
-from pathlib import Path
 
-import pytest
-import yaml
 from bundles import MODEL
-from cluster.places import PROJECT
-from desk import Desk
-from published import PLAIN_HTTP
-from scenario import Scenario
-from tests.pages.commands import Script, fenced, scripts
-
-NAMESPACE = "trading"
-REGISTRY = "registry.example:5000"
-SIGNALYARD = Path(sys.executable).with_name("signalyard")
-
-
-class Reader:
-    """Types what the pages say, in a folder that has charts, manifests and the values that the pages show.
-
-    Of those values the images, the addresses of bundles and their digests are not real; this cluster's take their place.
-    """
-
-    def __init__(self, scenario, desk, folder):
-        self.scenario = scenario
-        self.desk = desk
-        self.folder = folder
-        for name in ("helm", "manifests"):
-            (folder / name).symlink_to(PROJECT / name)
-        (folder / "models").mkdir()
-        (folder / "models" / f"{MODEL}-7").symlink_to(desk.published.bundles.version("7").folder)
-
-    def types(self, *typed: Script) -> str:
-        """In one shell; the output. Raises CommandError, which has the output, where a command fails."""
-        registry = self.desk.published.registry
-        lines = [
-            f"cd '{self.folder}'",
-            f"export USER=reader {PLAIN_HTTP}={registry} PATH='{SIGNALYARD.parent}':$PATH",
-            *(f"# {one.place}\n{one.text}".replace(REGISTRY, registry) for one in typed),
-        ]
-        script = "\n".join(lines)
-        print(script)
-        said = self.scenario.cluster.run("bash", "-eu", "-o", "pipefail", "-c", script, timeout=300)
-        print(said)
-        return said
-
-    def writes(self, name: str, *pages: str) -> None:
-        """A file of values, from those that stand in ``pages`` one over the other."""
-        values = {}
-        for text in pages:
-            values = merged(values, yaml.safe_load(text))
-        for track in values.get("tracks", {}).values():
-            if track:
-                track.update(self.desk.published.version(track["version"]))
-        (self.folder / name).write_text(yaml.safe_dump(merged(values, self._of_cluster(name))))
-
-    def _of_cluster(self, name):
-        if name == "signals.yaml":
-            return {**self.desk.router({}), "serviceMonitor": {"enabled": False}, "rules": {"enabled": False}}
-        model = self.desk.model("7")
-        return {"pods": model["pods"], "networkPolicy": model["networkPolicy"]}
-
-
-def merged(values, over):
-    """As helm merges files of values."""
-    both = {
-        key: merged(values[key], each) if isinstance(each, dict) and isinstance(values.get(key), dict) else each
-        for key, each in over.items()
-    }
-    return {**values, **both}
+from tests.pages.commands import fenced, scripts
 
 
 def answering(scenario):
@@ -79,19 +12,8 @@ def answering(scenario):
     return {one["name"]: one["serving"] for one in tracks if one["ready"] and one["name"] in ("stable", "canary")}
 
 
-@pytest.fixture
-def trading(cluster, places):
-    """The pages' namespace, which their commands make."""
-    made = Scenario(cluster, NAMESPACE, places.results / "pages")
-    made.folder.mkdir(parents=True, exist_ok=True)
-    made.end()
-    yield made
-    made.end()
-
-
-def test_pages(trading, crds, published, router_image, runtimes_image, tmp_path):
-    reader = Reader(trading, Desk(trading, published, router_image, runtimes_image), tmp_path)
-    desk = reader.desk
+def test_pages(reader, prometheus_operator):
+    desk, trading = reader.desk, reader.scenario
     (namespace, router, model, uninstall) = scripts("docs/install.md", "cluster")
     (signals, rb_trend, _) = fenced("docs/install.md", "yaml")
     (to_8, canary, shadow) = fenced("docs/tracks.md", "yaml")
@@ -129,10 +51,21 @@ def test_pages(trading, crds, published, router_image, runtimes_image, tmp_path)
     for page in ("docs/kubernetes.md", "docs/gitops.md", "docs/security.md"):
         reader.types(*scripts(page, "cluster"))
     said = reader.types(*scripts("docs/shipping.md", "cluster"))
-    assert (
-        f"{REGISTRY}/models/{MODEL}:7#{published.version('7')['digest']}".replace(REGISTRY, published.registry) in said
-    )
-    assert (tmp_path / "served" / f"{MODEL}-7" / "manifest.json").exists()
+    seven = desk.published.version("7")
+    assert f"{seven['uri']}#{seven['digest']}" in said
+    assert (reader.folder / "served" / f"{MODEL}-7" / "manifest.json").exists()
     reader.types(uninstall)
     left = json.loads(trading.kubectl("get", "deployments,statefulsets,services,signalroutes", "-o", "json"))["items"]
     assert [one["metadata"]["name"] for one in left] == []
+
+
+def test_pages_for_kserve(reader, kserve):
+    (namespace, *_) = scripts("docs/install.md", "cluster")
+    reader.types(namespace)
+    try:
+        reader.types(*scripts("docs/kserve.md", "cluster"))
+        assert reader.scenario.get("servingruntime", "signalyard")
+        assert reader.scenario.get("clusterstoragecontainer", "signalyard")
+    finally:
+        # It is the whole cluster's, and does not go with the namespace.
+        reader.scenario.kubectl("delete", "clusterstoragecontainer", "signalyard", "--ignore-not-found")

@@ -76,7 +76,8 @@ def account(
 
 def longest_silence(lines: Iterable[Line]) -> float:
     """Seconds between two answers of what the client printed: the gap of a router that was away."""
-    return max(later["at"] - earlier["at"] for earlier, later in pairwise(lines)) / 1e9
+    answered = [line["at"] for line in lines if line["decisions"]]
+    return max(later - earlier for earlier, later in pairwise(answered)) / 1e9
 
 
 def _same(signals: Iterable[tuple[Line, Mapping[str, Any]]]) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """The account by which the scenarios on a cluster are judged sees what must not be."""
 
 import pytest
-from traffic.account import account
+from traffic.account import account, longest_silence
 
 SECOND = 1_000_000_000
 
@@ -98,3 +98,10 @@ def test_acknowledged_and_lost():
     assert "recorded as suppressed" in lost[0]
     assert "not in the journal" in lost[1]
     assert "recorded as emitted other" in lost[2]
+
+
+def test_the_gap_between_two_answers():
+    assert (
+        longest_silence([line(1, answer(1)), line(3, answer(3)), line(4), line(9, answer(9)), line(10, answer(10))])
+        == 6.0
+    )
