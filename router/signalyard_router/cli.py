@@ -21,6 +21,7 @@ from signalyard_router.journal_cli import journal_option as _journal_option
 from signalyard_router.rules.record import (
     SIGNALS,
     DecisionRecord,
+    GroupRecord,
     LeverRecord,
     PlanRecord,
     Record,
@@ -293,13 +294,12 @@ def router(
     from signalyard_router.adapters.http.settings import HttpSettings
     from signalyard_router.adapters.kube.settings import KubeSettings
     from signalyard_router.adapters.otel.settings import OtelSettings
-    from signalyard_router.rules.route import compile_route
+    from signalyard_router.rules.documents import revision
     from signalyard_router.settings import RouterSettings
 
     if check:
         for document, place in asyncio.run(FileRouteStore(routes).load()):
-            route = compile_route(document, place=place)
-            click.echo(f"{place}: {route.name}, revision {route.revision}, good")
+            click.echo(f"{place}: {document.metadata.name}, revision {revision(document)}, good")
         return
     logs.configure(log_format, log_level)
     settings = main.ProcessSettings(
@@ -458,6 +458,10 @@ def _line(record: Record, as_json: bool) -> str:
             return f"{head}decision {record.symbol} {record.route or '-'} {record.outcome} {what or ''} {by} {record.proposal_id}"
         case RouteRecord():
             return f"{head}route    {record.name} revision {record.revision} generation {record.generation} from {record.place}"
+        case GroupRecord(document=None):
+            return f"{head}group    {record.name} taken away"
+        case GroupRecord():
+            return f"{head}group    {record.name} revision {record.revision} from {record.place}"
         case PlanRecord():
             return (
                 f"{head}plan     {record.plan} of {record.route}: step {record.step + 1}, {record.state}, "

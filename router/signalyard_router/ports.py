@@ -16,7 +16,8 @@ from signalyard.wire import Decision, Opinion
 from signalyard.words import Direction
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.breaker import BreakerState
-from signalyard_router.rules.documents import RouteDocument
+from signalyard_router.rules.documents import Document
+from signalyard_router.rules.groups import GroupStanding
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
@@ -172,12 +173,17 @@ class Journal(Protocol):
         """What is latched: (route, None) by its rate, (route, instrument) by its changes of side."""
         ...
 
-    def documents(self) -> list[tuple[RouteDocument, str]]:
-        """The newest accepted documents, each with its place, those of routes that were taken away left out."""
+    def groups(self) -> list[GroupStanding]:
+        """The groups in force."""
         ...
 
-    async def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
-        """Take these documents, each with its place, into force, and every other route out of it.
+    def documents(self) -> list[tuple[Document, str]]:
+        """The newest accepted documents, each with its place, those of routes and groups that were taken away left out."""
+        ...
+
+    async def accept(self, documents: Sequence[tuple[Document, str]]) -> list[Route]:
+        """Take these documents, each with its place, into force, and every other route and group out of it. Groups bind every
+        commit from their record on.
 
         Raises CallerError (invalid_document), and RouterError as `commit` does.
         """
@@ -272,8 +278,8 @@ class RouteStore(Protocol):
         Always empty where a store takes its documents as a whole."""
         ...
 
-    async def load(self) -> list[tuple[RouteDocument, str]]:
-        """All good documents, each with the place that it came from.
+    async def load(self) -> list[tuple[Document, str]]:
+        """All good documents, of both kinds, each with the place that it came from.
 
         Raises CallerError where the store takes them as a whole: invalid_document with a pointer to the field, invalid_setting where
         there is no document at all; RouterError (routes_unavailable) where it cannot be asked and never was.

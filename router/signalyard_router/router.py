@@ -24,6 +24,7 @@ from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Up
 from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import Budget, budget, commit_by
+from signalyard_router.rules.groups import GroupStanding
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Input, Proposal, columns_json, identity
@@ -99,6 +100,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     plans: dict[str, Progress]
     latches: list[tuple[str, str | None]]
     alerts: list[Alert]
+    groups: list[GroupStanding] = []
 
 
 class Router:
@@ -400,6 +402,7 @@ class Router:
             plans={name: plan for name, plan in self._journal.plans.items() if name in self._routes},
             latches=self._journal.latches(),
             alerts=self._watch.alerts(now) if self._watch is not None else [],
+            groups=self._journal.groups(),
         )
 
     def signalled(self) -> dict[str, set[str]]:

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     FLIP_LATCHED = "flip_latched"
     FLAT_CEILING = "flat_ceiling"
     """The ladder's ``flat`` rung has closed as many instruments as it may within a minute."""
+    CONFLICT = "conflict"
+    """Another route of its group says something else, and the group's rule gives that one the word."""
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     # unknown
     UNCONFIRMED = "unconfirmed"
@@ -103,6 +105,7 @@ REASONS_BY_OUTCOME: dict[Outcome, tuple[Reason, ...]] = {
         Reason.RATE_LIMITED,
         Reason.FLIP_LATCHED,
         Reason.FLAT_CEILING,
+        Reason.CONFLICT,
         Reason.JOURNAL_UNAVAILABLE,
     ),
     Outcome.REJECTED: (),

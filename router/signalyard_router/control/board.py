@@ -9,6 +9,7 @@ from signalyard.words import Track
 from signalyard_router.control.documents import Documents
 from signalyard_router.ports import Journal, Upstream
 from signalyard_router.router import Router, RouteStatus
+from signalyard_router.rules.groups import GroupStanding
 from signalyard_router.rules.levers import Lever, Order, base, check
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.route import Target
@@ -32,6 +33,7 @@ class Shown(TypedDict):
     levers: list[Lever]
     latches: list[tuple[str, str | None]]
     plans: dict[str, Progress]
+    groups: list[GroupStanding]
     documents_problem: str
 
 
@@ -57,6 +59,7 @@ class Board:
             "levers": self.levers(),
             "latches": self._journal.latches(),
             "plans": status.plans,
+            "groups": status.groups,
             "documents_problem": self._documents.problem,
         }
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from signalyard.problems import CATALOGUE, CallerError, Problem, RouterError, SignalyardError
 from signalyard_router.ports import Journal, RouteStore
-from signalyard_router.rules.documents import RouteDocument
+from signalyard_router.rules.documents import Document
 from signalyard_router.rules.route import Route, compile_route
 
 Meet = Callable[[Sequence[Route]], Awaitable[None]]
@@ -26,7 +26,7 @@ class Documents:
     def __init__(self, store: RouteStore, journal: Journal, registry: CollectorRegistry) -> None:
         self._store = store
         self._journal = journal
-        self._in_force: list[tuple[RouteDocument, str]] | None = None
+        self._in_force: list[tuple[Document, str]] | None = None
         self.problem = ""
         self.retryable = False
         self.known = False
@@ -89,7 +89,7 @@ class Documents:
         self._in_force = documents
         return routes
 
-    def _last_good(self) -> list[tuple[RouteDocument, str]]:
+    def _last_good(self) -> list[tuple[Document, str]]:
         """What is in force; at the beginning, what was when the journal was written last."""
         if self._in_force is None:
             self._in_force = self._journal.documents()

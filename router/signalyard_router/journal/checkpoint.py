@@ -18,10 +18,12 @@ from signalyard.problems import SignalyardError
 from signalyard.wire import Decision
 from signalyard_router.journal.segments import LineCutter, ends, pieces, segment_name
 from signalyard_router.ports import Disk
-from signalyard_router.rules.gate import GateState, Instrument, Key
+from signalyard_router.rules.books import Instrument, Key
+from signalyard_router.rules.gate import GateState
+from signalyard_router.rules.groups import Sides
 from signalyard_router.rules.levers import Lever
 from signalyard_router.rules.plan import Progress
-from signalyard_router.rules.record import RouteRecord
+from signalyard_router.rules.record import GroupRecord, RouteRecord
 from signalyard_router.rules.surge import Contract, ContractKey
 
 FORMAT = 1
@@ -63,11 +65,12 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="pa
 
 
 class _Instruments(msgspec.Struct, frozen=True, omit_defaults=True, tag="instruments", tag_field="part"):
-    """``contracts`` stand here and not in a part of their own, because software that does not know them passes over a member, and
+    """``contracts`` and ``sides`` stand here and not in parts of their own, because software that does not know them passes over a member, and
     refuses a checkpoint with a part of another name."""
 
     items: Sequence[tuple[Key, Instrument]]
     contracts: Sequence[tuple[ContractKey, Contract]] = ()
+    sides: Sequence[tuple[Key, Sides]] = ()
 
 
 class _Recent(msgspec.Struct, frozen=True, tag="recent", tag_field="part"):
@@ -80,8 +83,9 @@ class _Times(msgspec.Struct, frozen=True, tag="times", tag_field="part"):
     items: Sequence[int]
 
 
-class _Routes(msgspec.Struct, frozen=True, tag="routes", tag_field="part"):
+class _Routes(msgspec.Struct, frozen=True, omit_defaults=True, tag="routes", tag_field="part"):
     items: Sequence[RouteRecord]
+    groups: Sequence[GroupRecord] = ()
 
 
 class _End(msgspec.Struct, frozen=True, tag="end", tag_field="part"):
@@ -134,9 +138,11 @@ async def _parts(checkpoint: Checkpoint) -> AsyncIterator[_Part]:
         (_Recent(items) for items in _slices(state.recent)),
         (_Instruments(items) for items in _slices(zip(state.keys, state.instruments, strict=True))),
         (_Instruments((), items) for items in _slices(checkpoint.contracts)),
+        (_Instruments((), (), items) for items in _slices(state.sides)),
         (_Times("signals", route, times) for route, times in state.signals.items()),
         (_Times("flats", route, times) for route, times in state.flats.items()),
         (_Routes([record]) for record in state.routes),
+        (_Routes([], [record]) for record in state.groups),
     ]
     for parts in made:
         for part in parts:
@@ -153,7 +159,14 @@ def _slices(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 def load(disk: Disk, folder: str, name: str) -> Checkpoint:
     """A checkpoint whose own digest is right. Raises ValueError where it is not, OSError."""
     head: _Head | None = None
-    fields: dict[str, list[Any]] = {"instruments": [], "contracts": [], "recent": [], "routes": []}
+    fields: dict[str, list[Any]] = {
+        "instruments": [],
+        "contracts": [],
+        "recent": [],
+        "routes": [],
+        "groups": [],
+        "sides": [],
+    }
     times: dict[str, dict[str, Sequence[int]]] = {"signals": {}, "flats": {}}
     hasher = hashlib.sha256()
     ended = False
@@ -171,10 +184,12 @@ def load(disk: Disk, folder: str, name: str) -> Checkpoint:
                 case _Instruments():
                     fields["instruments"] += part.items
                     fields["contracts"] += part.contracts
+                    fields["sides"] += part.sides
                 case _Recent():
                     fields["recent"] += part.items
                 case _Routes():
                     fields["routes"] += part.items
+                    fields["groups"] += part.groups
                 case _Times():
                     times[part.of][part.route] = part.items
                 case _End():
@@ -202,6 +217,8 @@ def load(disk: Disk, folder: str, name: str) -> Checkpoint:
             signals=times["signals"],
             flats=times["flats"],
             recent=fields["recent"],
+            groups=fields["groups"],
+            sides=fields["sides"],
         ),
         contracts=fields["contracts"],
     )

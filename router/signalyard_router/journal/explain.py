@@ -24,6 +24,7 @@ _MEANINGS: dict[Reason, str] = {
     Reason.FLIP_LATCHED: "the instrument changed sides more often than limits.flips allows; the latch holds until a "
     "reset",
     Reason.FLAT_CEILING: "the ladder's flat rung had closed as many instruments as it may within a minute",
+    Reason.CONFLICT: "another route of its group says something else, and has the word by the group's rule",
     Reason.JOURNAL_UNAVAILABLE: "the journal could not record it",
     Reason.UNCONFIRMED: "the journal had not confirmed it by the deadline",
 }
@@ -129,8 +130,18 @@ def _gate(record: DecisionRecord, spec: dict[str, Any]) -> Iterator[str]:
         word = "would have been emitted, on paper" if record.outcome is Outcome.PAPER else "emitted"
         yield f"gate      {word}{kind} as {record.signal_id}, seq {record.signal_seq} after {record.prev_seq}{marks}"
         yield f"  dies at {record.ts_expire}"
+    elif record.group:
+        yield f"gate      {record.reason}, by the group {record.group}" + _of_group(record)
     elif record.duplicate_of:
         window = _part(spec, "dedupe").get("window", "?")
         yield f"gate      duplicate of {record.duplicate_of}, window {window}"
     elif record.outcome is Outcome.SUPPRESSED and record.objection is not record.reason:
         yield f"gate      {record.reason}"
+
+
+def _of_group(record: DecisionRecord) -> str:
+    if record.against:
+        return f": its route {record.against} says something else"
+    if record.duplicate_of:
+        return f": duplicate of {record.duplicate_of} within the window that its routes share"
+    return ": the limit that its routes share was reached; it is latched until a reset"

@@ -21,14 +21,16 @@ from signalyard_router.journal.segments import Tail, encode, read, segment_name,
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
 from signalyard_router.rules.conclude import conclude
-from signalyard_router.rules.documents import RouteDocument, canonical, parse_document
+from signalyard_router.rules.documents import Document, GroupDocument, canonical, parse_document, parse_group
 from signalyard_router.rules.gate import Gate
+from signalyard_router.rules.groups import GroupStanding, compile_group, refuse_shared_routes
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     VERSION,
     DecisionRecord,
+    GroupRecord,
     LeverRecord,
     PlanRecord,
     Record,
@@ -65,6 +67,15 @@ class _RouteEntry(msgspec.Struct, frozen=True):
     document: bytes | None
 
 
+class _GroupEntry(msgspec.Struct, frozen=True):
+    """A group's document to be taken into force, or a group to be taken away."""
+
+    name: str
+    revision: str
+    place: str
+    document: bytes | None
+
+
 class _LeverEntry(msgspec.Struct, frozen=True):
     order: Order
     base: str
@@ -76,7 +87,7 @@ class _PlanEntry(msgspec.Struct, frozen=True):
     evidence: dict[str, float]
 
 
-_Entry = _RouteEntry | _LeverEntry | _PlanEntry
+_Entry = _RouteEntry | _GroupEntry | _LeverEntry | _PlanEntry
 
 
 class _Batch(msgspec.Struct):
@@ -217,18 +228,31 @@ class LocalJournal:
     def latches(self) -> list[tuple[str, str | None]]:
         return self._gate.latches()
 
-    def documents(self) -> list[tuple[RouteDocument, str]]:
+    def groups(self) -> list[GroupStanding]:
+        return self._gate.standing()
+
+    def documents(self) -> list[tuple[Document, str]]:
         return [
-            (parse_document(record.document, f"the journal's record {record.seq}"), record.place)
-            for record in self._gate.routes.values()
-            if record.document is not None
+            *(
+                (parse_document(record.document, f"the journal's record {record.seq}"), record.place)
+                for record in self._gate.routes.values()
+                if record.document is not None
+            ),
+            *(
+                (parse_group(group.document, f"the journal's record {group.seq}"), group.place)
+                for group in self._gate.groups.values()
+                if group.document is not None
+            ),
         ]
 
-    async def accept(self, documents: Sequence[tuple[RouteDocument, str]]) -> list[Route]:
+    async def accept(self, documents: Sequence[tuple[Document, str]]) -> list[Route]:
         routes: list[Route] = []
         known = self._gate.routes
-        entries: list[_Entry] = []
+        # Before the routes: a route that comes into force is in its group from its first decision on.
+        entries = self._group_entries(documents)
         for document, place in documents:
+            if isinstance(document, GroupDocument):
+                continue
             route = compile_route(document, place=place)
             routes.append(route)
             if route.name not in known or known[route.name].revision != route.revision:
@@ -242,6 +266,24 @@ class LocalJournal:
         for first in range(0, len(entries), _DOCUMENTS_AT_ONCE):
             await self._enqueue(entries[first : first + _DOCUMENTS_AT_ONCE])
         return [msgspec.structs.replace(route, generation=known[route.name].generation) for route in routes]
+
+    def _group_entries(self, documents: Sequence[tuple[Document, str]]) -> list[_Entry]:
+        groups = [(document, place) for document, place in documents if isinstance(document, GroupDocument)]
+        refuse_shared_routes(groups)
+        known = self._gate.groups
+        compiled = [(compile_group(document, place), document, place) for document, place in groups]
+        entries: list[_Entry] = [
+            _GroupEntry(group.name, group.revision, place, canonical(document))
+            for group, document, place in compiled
+            if group.name not in known or known[group.name].revision != group.revision
+        ]
+        names = {group.name for group, _, _ in compiled}
+        entries += [
+            _GroupEntry(record.name, "", "", None)
+            for record in known.values()
+            if record.name not in names and record.document is not None
+        ]
+        return entries
 
     @property
     def plans(self) -> Mapping[str, Progress]:
@@ -374,6 +416,8 @@ class LocalJournal:
                 return self._gate.apply(record)
             case RouteRecord():
                 return self._gate.accept(record)
+            case GroupRecord():
+                return self._gate.group(record)
             case LeverRecord():
                 return self._gate.pull(record)
             case PlanRecord():
@@ -527,6 +571,17 @@ class LocalJournal:
                     name=entry.name,
                     revision=entry.revision,
                     generation=before.generation + 1 if before else 1,
+                    place=entry.place,
+                    document=None if entry.document is None else msgspec.json.decode(entry.document),
+                    prev="",
+                )
+            case _GroupEntry():
+                return GroupRecord(
+                    v=VERSION,
+                    seq=seq,
+                    t=self.now,
+                    name=entry.name,
+                    revision=entry.revision,
                     place=entry.place,
                     document=None if entry.document is None else msgspec.json.decode(entry.document),
                     prev="",

@@ -1,4 +1,5 @@
-"""Route documents as people write them. What they mean together is `route.compile_route`'s to say.
+"""Documents as people write them: routes and groups. What they mean together is `route.compile_route`'s to say, and
+`groups.compile_group`'s.
 
 The names on the wire are camelCase, as Kubernetes writes them; unknown fields are refused.
 """
@@ -8,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -280,23 +281,50 @@ class RouteDocument(_Part, frozen=True):
     spec: RouteSpec
 
 
+class GroupSpec(_Part, frozen=True):
+    """Routes on the same instruments whose signals must not repeat or contradict each other.
+
+    ``routes`` names them in order of priority. ``dedupe`` takes the place of their own windows, ``limits`` counts beside their own. ``freshness``
+    is for how long a direction binds the others under ``agree``.
+    """
+
+    routes: Annotated[tuple[Name, ...], msgspec.Meta(min_length=2, max_length=32)]
+    conflict: Literal["priority", "agree", "independent"] = "priority"
+    freshness: Duration = "5s"
+    dedupe: DedupePart = DedupePart()
+    limits: LimitPart = LimitPart()
+
+
+class GroupDocument(_Part, frozen=True):
+    """A SignalGroup."""
+
+    api_version: Literal["signalyard.io/v1alpha1"]
+    kind: Literal["SignalGroup"]
+    metadata: Metadata
+    spec: GroupSpec
+
+
+Document = RouteDocument | GroupDocument
+_Document = TypeVar("_Document", RouteDocument, GroupDocument)
+
 _LABELS = ("labels", "annotations")
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-def canonical(document: RouteDocument) -> bytes:
+def canonical(document: Document) -> bytes:
     """The document with every default written out, in one order: equal documents give equal bytes."""
     return _encoder.encode(document)
 
 
-def revision(document: RouteDocument) -> str:
+def revision(document: Document) -> str:
     """The name of what the document says, the same for a file and a custom resource of any namespace: 16 hexadecimal digits of the
     canonical form's sha256.
     """
-    return hashlib.sha256(canonical(in_namespace(document, ""))).hexdigest()[:16]
+    bare = msgspec.structs.replace(document, metadata=Metadata(name=document.metadata.name))
+    return hashlib.sha256(canonical(bare)).hexdigest()[:16]
 
 
-def in_namespace(document: RouteDocument, namespace: str) -> RouteDocument:
+def in_namespace(document: _Document, namespace: str) -> _Document:
     """The document as one of this namespace; "" for one that lives in none, as in a folder."""
     if document.metadata.namespace == namespace:
         return document
@@ -304,12 +332,29 @@ def in_namespace(document: RouteDocument, namespace: str) -> RouteDocument:
 
 
 def parse_document(data: Any, place: str) -> RouteDocument:
-    """A document from plain builtins (as YAML and JSON decode to).
+    """A route's document from plain builtins (as YAML and JSON decode to).
 
     ``place`` names where it came from. Raises CallerError (invalid_document) that names the field.
     """
+    return _parse(_off_in_words(data), place, RouteDocument)
+
+
+def parse_group(data: Any, place: str) -> GroupDocument:
+    """A group's document; see `parse_document`."""
+    return _parse(data, place, GroupDocument)
+
+
+def parse_any(data: Any, place: str) -> Document:
+    """A document of either kind; see `parse_document`."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind not in ("SignalRoute", "SignalGroup") and isinstance(kind, str):
+        raise error(Problem.INVALID_DOCUMENT, f"{place}: must be SignalRoute or SignalGroup, not {kind!r}", "/kind")
+    return parse_group(data, place) if kind == "SignalGroup" else parse_document(data, place)
+
+
+def _parse(data: Any, place: str, kind: type[_Document]) -> _Document:
     try:
-        document = msgspec.convert(_off_in_words(_bare(data)), RouteDocument, strict=True)
+        document = msgspec.convert(_bare(data), kind, strict=True)
     except msgspec.ValidationError as exc:
         text, pointer = explain_validation(exc)
         raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", pointer) from exc

@@ -11,12 +11,27 @@ import msgspec
 
 from signalyard.wire import Decision, Opinion
 from signalyard.words import Direction, Outcome, Reason
+from signalyard_router.rules.books import Emission, Instrument, Key, book, route_of
+from signalyard_router.rules.groups import (
+    Group,
+    GroupStanding,
+    Member,
+    Sides,
+    contradicted,
+    group_book,
+    group_of,
+    is_group_book,
+    members,
+    missing,
+    repeats,
+)
 from signalyard_router.rules.levers import Lever
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     SIGNALS,
     DecisionRecord,
+    GroupRecord,
     LeverRecord,
     PlanRecord,
     RouteRecord,
@@ -25,61 +40,13 @@ from signalyard_router.rules.record import (
 )
 from signalyard_router.rules.units import LONGEST_RATE_WINDOW, MAX_FLIPS_COUNT, MAX_RATE_COUNT, MINUTE, Rate
 
-Key = tuple[str, str]
-"""Book and instrument."""
-
-
-def book(route: str, paper: bool) -> str:
-    """The name of what the gate keeps of a route: paper signals have windows, limits and sequences of their own.
-
-    In one book with the live ones, a paper signal would hold the live signal back that repeats it, and the desk would never
-    see it.
-    """
-    return f"{route}/paper" if paper else route  # no route's name has a slash
-
-
-def route_of(kept: str) -> str:
-    """The route of a book."""
-    return kept.removesuffix("/paper")
-
-
-class Emission(msgspec.Struct, frozen=True, gc=False):
-    """The last signal of an instrument on a route. ``side`` is its last direction that was not flat, ``assigned`` the version
-    that was to decide then."""
-
-    direction: Direction
-    side: Direction | None
-    position: float | None
-    signal_id: str
-    at: int
-    seq: int
-    epoch: int
-    assigned: str = ""
-
-
-class Instrument(msgspec.Struct, frozen=True, gc=False):
-    """What the gate remembers of one instrument on one route.
-
-    ``newest`` is (ts_event, sequence) of the newest committed proposal, ``settled`` the decisions made at exactly that place,
-    which are remembered for as long as nothing newer comes. ``flips`` holds the times of recent changes of side; ``latched``
-    is set when they were too many.
-    """
-
-    newest: tuple[int, int]
-    settled: tuple[Decision, ...] = ()
-    held: Direction | None = None
-    emission: Emission | None = None
-    opinion: Opinion | None = None
-    flips: tuple[int, ...] = ()
-    latched: bool = False
-
 
 class GateState(msgspec.Struct, frozen=True):
     """All that a gate knows, in a form that can be written down; `Gate.restore` is the way back.
 
     The members of the sequences never change, so a state may be written piece by piece while its gate goes on. ``keys`` are those
-    of ``instruments``, one each; ``signals`` and ``flats`` hold ascending times a route, ``recent`` the remembered decisions, oldest
-    first.
+    of ``instruments``, one each; ``signals`` and ``flats`` hold ascending times a book, ``recent`` the remembered decisions, oldest
+    first; ``sides`` are those of groups, by group's book and instrument.
     """
 
     keys: Sequence[Key] = ()
@@ -91,6 +58,8 @@ class GateState(msgspec.Struct, frozen=True):
     signals: Mapping[str, Sequence[int]] = {}
     flats: Mapping[str, Sequence[int]] = {}
     recent: Sequence[Decision] = ()
+    groups: Sequence[GroupRecord] = ()
+    sides: Sequence[tuple[Key, Sides]] = ()
 
 
 class _Undo(msgspec.Struct, frozen=True, gc=False):
@@ -99,7 +68,9 @@ class _Undo(msgspec.Struct, frozen=True, gc=False):
     proposal_id: str | None
     signal: bool
     flat: bool
-    throttled: bool = False
+    throttled: str = ""
+    group: str = ""
+    sides: tuple[Key, Sides | None] | None = None
 
 
 class _LeverUndo(msgspec.Struct, frozen=True):
@@ -107,6 +78,12 @@ class _LeverUndo(msgspec.Struct, frozen=True):
     throttled: frozenset[str]
     instrument: tuple[Key, Instrument] | None
     plan: tuple[str, Progress] | None = None
+    sides: tuple[Key, Sides] | None = None
+
+
+class _GroupUndo(msgspec.Struct, frozen=True):
+    name: str
+    before: GroupRecord | None
 
 
 class _PlanUndo(msgspec.Struct, frozen=True):
@@ -146,6 +123,11 @@ class Gate:
         self._recent: dict[str, Decision] = {}
         # beside the dict, because finding a dict's first key scans the slots of all that were deleted
         self._recent_order: deque[str] = deque()
+        self._groups: dict[str, GroupRecord] = {}
+        self._sides: dict[Key, Sides] = {}
+        # What follows from the records of groups and routes: the groups in force, and the members by their books.
+        self._compiled: dict[str, Group] = {}
+        self._members: dict[str, Member] = {}
 
     def snapshot(self) -> GateState:
         """The state as it is now. Copies references alone, and makes no object an instrument, which would wake the collector."""
@@ -159,6 +141,8 @@ class Gate:
             signals={route: tuple(times) for route, times in self._signals.items()},
             flats={route: tuple(times) for route, times in self._flats.items()},
             recent=list(self._recent.values()),
+            groups=list(self._groups.values()),
+            sides=list(self._sides.items()),
         )
 
     @classmethod
@@ -177,6 +161,9 @@ class Gate:
         gate._plans.update(state.plans)
         gate._signals = {route: deque(times, MAX_RATE_COUNT) for route, times in state.signals.items()}
         gate._flats = {route: deque(times, MAX_RATE_COUNT) for route, times in state.flats.items()}
+        gate._sides = dict(state.sides)
+        for record in state.groups:
+            gate._put_group(record.name, record)
         return gate
 
     def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
@@ -217,6 +204,24 @@ class Gate:
         return self._routes
 
     @property
+    def groups(self) -> dict[str, GroupRecord]:
+        """The newest accepted document of each group that was ever seen; one that was taken away has none in its record."""
+        return self._groups
+
+    def standing(self) -> list[GroupStanding]:
+        """The groups in force, by their names."""
+        return [
+            GroupStanding(
+                group=name,
+                revision=group.revision,
+                conflict=group.conflict,
+                routes=group.routes,
+                missing=missing(group, self._members),
+            )
+            for name, group in sorted(self._compiled.items())
+        ]
+
+    @property
     def levers(self) -> tuple[Lever, ...]:
         """The levers that were pulled and not let go, oldest first; some may have lapsed by themselves."""
         return self._levers
@@ -233,13 +238,25 @@ class Gate:
         return undo
 
     def latches(self) -> list[tuple[str, str | None]]:
-        """What is latched in the routes' present modes: a route whose rate was reached, or (route, instrument) that changed sides too often."""
-        flips = [
+        """What is latched in the routes' present modes: a route whose rate was reached, or (route, instrument) that changed sides too often.
+
+        What latched a group has latched each of its members.
+        """
+        flips = {
             (route, symbol)
             for (kept, symbol), instrument in self._instruments.items()
             if instrument.latched and kept == self._in_force(route := route_of(kept))
-        ]
-        throttled = [route for kept in self._throttled if kept == self._in_force(route := route_of(kept))]
+        }
+        throttled = {
+            route
+            for kept in self._throttled
+            if not is_group_book(kept) and kept == self._in_force(route := route_of(kept))
+        }
+        shared = [key for key, sides in self._sides.items() if sides.latched]
+        for kept, member in self._members.items():
+            if member.book in self._throttled:
+                throttled.add(route_of(kept))
+            flips.update((route_of(kept), symbol) for group, symbol in shared if group == member.book)
         return [*((route, None) for route in sorted(throttled)), *sorted(flips)]
 
     def admit(self, proposal: Proposal, now: int, *, late: bool) -> Settlement:
@@ -282,7 +299,12 @@ class Gate:
                 return _suppressed(Reason.FLAT_CEILING, reduces=reduces)
         if proposal.objection is not None and not exempt:
             return _suppressed(proposal.objection, reduces=reduces)
-        if last is not None and last.direction is direction and now < last.at + rules.window:
+        member = self._members.get(kept) if self._members else None
+        if member is not None:
+            loses = self._in_group(member, proposal, direction, last, reduces, now)
+            if loses is not None:
+                return loses
+        elif last is not None and last.direction is direction and now < last.at + rules.window:
             return _suppressed(Reason.DUPLICATE, reduces=reduces, duplicate_of=last.signal_id)
         if (
             state is not None
@@ -297,6 +319,10 @@ class Gate:
             and (kept in self._throttled or _reached(self._signals.get(kept), rules.signals, now))
         ):
             return _suppressed(Reason.RATE_LIMITED, reduces=reduces)
+        if member is not None:
+            limited = self._group_limits(member, proposal.symbol, direction, reduces, now, exempt=exempt)
+            if limited is not None:
+                return limited
         previous = last.seq if last else 0
         handover = (
             last is not None
@@ -307,6 +333,53 @@ class Gate:
         outcome = Outcome.PAPER if rules.paper else Outcome.EMITTED
         return Settlement(outcome, reduces=reduces, seq=previous + 1, prev_seq=previous, handover=handover)
 
+    def _in_group(
+        self,
+        member: Member,
+        proposal: Proposal,
+        direction: Direction,
+        last: Emission | None,
+        reduces: bool,
+        now: int,
+    ) -> Settlement | None:
+        """What the rest of its group has against a signal: it repeats one within the shared window, or contradicts one."""
+        group, symbol = member.group, proposal.symbol
+        if last is not None and last.direction is direction and now < last.at + group.window:
+            return _suppressed(Reason.DUPLICATE, reduces=reduces, duplicate_of=last.signal_id, group=group.name)
+        exits = reduces and last is not None and last.direction is not Direction.FLAT
+
+        def look(kept: str) -> Instrument | None:
+            return self._instruments.get((kept, symbol))
+
+        repeated = repeats(member, direction, last, exits, look, now)
+        if repeated is not None:
+            return _suppressed(Reason.DUPLICATE, reduces=reduces, duplicate_of=repeated, group=group.name)
+        against = contradicted(member, direction, last, exits, look, now)
+        if against is not None:
+            return _suppressed(Reason.CONFLICT, reduces=reduces, group=group.name, against=against)
+        return None
+
+    def _group_limits(
+        self, member: Member, symbol: str, direction: Direction, reduces: bool, now: int, *, exempt: bool
+    ) -> Settlement | None:
+        """What the shared limits have against a signal; they are counted as a route's own are."""
+        group = member.group
+        sides = self._sides.get((member.book, symbol))
+        if (
+            group.flips is not None
+            and sides is not None
+            and _changes(direction, sides.side)
+            and (sides.latched or _reached(sides.flips, group.flips, now))
+        ):
+            return _suppressed(Reason.FLIP_LATCHED, reduces=reduces, group=group.name)
+        if (
+            group.signals is not None
+            and not exempt
+            and (member.book in self._throttled or _reached(self._signals.get(member.book), group.signals, now))
+        ):
+            return _suppressed(Reason.RATE_LIMITED, reduces=reduces, group=group.name)
+        return None
+
     def apply(self, record: DecisionRecord, decision: Decision | None = None) -> object | None:
         """Fold a decision in; the answer is what `revert` takes to undo it. ``decision`` is the record's, where it is at hand."""
         if record.outcome is Outcome.REJECTED:
@@ -316,7 +389,7 @@ class Gate:
         decision = decision or decision_of(record)
         self._keep(decision)
         if record.reason in _WITHOUT_PLACE:
-            return _Undo(key, None, record.proposal_id, False, False)
+            return _Undo(key, None, record.proposal_id, signal=False, flat=False)
         emitted = record.outcome in SIGNALS
         flat = emitted and record.reduce_only
         self._instruments[key] = _next(before, record, decision)
@@ -324,10 +397,35 @@ class Gate:
             _note(self._signals, key[0], record.t)
         if flat:
             _note(self._flats, key[0], record.t)
-        throttles = record.reason is Reason.RATE_LIMITED and key[0] not in self._throttled
-        if throttles:
-            self._throttled |= {key[0]}
-        return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat, throttles)
+        throttles = ""
+        if record.reason is Reason.RATE_LIMITED:
+            kept = group_book(record.group, record.paper) if record.group else key[0]
+            throttles = kept if kept not in self._throttled else ""
+            self._throttled |= {kept}
+        member = self._members.get(key[0]) if self._members else None
+        counted = member.book if emitted and member is not None else ""
+        if counted:
+            _note(self._signals, counted, record.t)
+        sides = self._take_sides(record, counted)
+        return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat, throttles, counted, sides)
+
+    def _take_sides(self, record: DecisionRecord, counted: str) -> tuple[Key, Sides | None] | None:
+        """Fold a decision into the sides of its group; the answer is what was there before."""
+        latches = bool(record.group) and record.reason is Reason.FLIP_LATCHED
+        signals_side = counted and record.direction is not None and record.direction is not Direction.FLAT
+        if not latches and not signals_side:
+            return None
+        key = (counted or group_book(record.group, record.paper), record.symbol)
+        before = self._sides.get(key)
+        now = before or Sides()
+        if latches:
+            now = msgspec.structs.replace(now, latched=True)
+        else:
+            turned = record.direction is not None and _changes(record.direction, now.side)
+            flips = (*now.flips[1 - MAX_FLIPS_COUNT :], record.t) if turned else now.flips
+            now = Sides(record.direction, flips, now.latched)
+        self._sides[key] = now
+        return key, before
 
     def accept(self, record: RouteRecord) -> object:
         """A document was accepted, or a route taken away; the answer is what `revert` takes to undo it.
@@ -338,7 +436,34 @@ class Gate:
         changes = record.paper != (before is not None and before.paper)
         undo = _RouteUndo(record.name, before, self._change_mode(record.name, record.paper) if changes else None)
         self._routes[record.name] = record
+        self._bind()
         return undo
+
+    def group(self, record: GroupRecord) -> object:
+        """A group's document was accepted, or the group taken away; the answer is what `revert` takes to undo it.
+
+        What was counted for the group stays, as a route's does.
+        """
+        undo = _GroupUndo(record.name, self._groups.get(record.name))
+        self._put_group(record.name, record)
+        return undo
+
+    def _put_group(self, name: str, record: GroupRecord | None) -> None:
+        compiled = group_of(record) if record is not None else None
+        if record is None:
+            self._groups.pop(name, None)
+        else:
+            self._groups[name] = record
+        if compiled is None:
+            self._compiled.pop(name, None)
+        else:
+            self._compiled[name] = compiled
+        self._members = members(self._compiled, self._routes)
+
+    def _bind(self) -> None:
+        """Find the members anew, after a route came, went or changed its mode."""
+        if self._compiled:
+            self._members = members(self._compiled, self._routes)
 
     def pull(self, record: LeverRecord) -> object:
         """A lever was pulled or let go; the answer is what `revert` takes to undo it."""
@@ -347,13 +472,20 @@ class Gate:
             case "resume" | "end":
                 self._set_levers(tuple(lever for lever in self._levers if lever.id != record.lever))
             case "reset" if record.latch == "throttle":
-                self._throttled -= {self._in_force(record.route or "")}
+                kept = self._in_force(record.route or "")
+                member = self._members.get(kept)
+                self._throttled -= {kept, member.book} if member is not None else {kept}
             case "reset":
                 key = (self._in_force(record.route or ""), record.symbol or "")
                 instrument = self._instruments.get(key)
                 if instrument is not None:
                     undo = _LeverUndo(self._levers, self._throttled, (key, instrument))
                     self._instruments[key] = msgspec.structs.replace(instrument, latched=False, flips=())
+                member = self._members.get(key[0])
+                shared = (member.book, key[1]) if member is not None else None
+                if shared is not None and (sides := self._sides.get(shared)) is not None:
+                    undo = msgspec.structs.replace(undo, sides=(shared, sides))
+                    self._sides[shared] = Sides(sides.side)
             case "replan":
                 before = self._plans.pop(record.route or "", None)
                 if before is not None:
@@ -389,6 +521,8 @@ class Gate:
                 self._instruments[undo.instrument[0]] = undo.instrument[1]
             if undo.plan is not None:
                 self._plans[undo.plan[0]] = undo.plan[1]
+            if undo.sides is not None:
+                self._sides[undo.sides[0]] = undo.sides[1]
         elif isinstance(undo, _PlanUndo):
             if undo.before is None:
                 self._plans.pop(undo.route, None)
@@ -401,6 +535,9 @@ class Gate:
                 self._routes.pop(undo.name, None)
             else:
                 self._routes[undo.name] = undo.before
+            self._bind()
+        elif isinstance(undo, _GroupUndo):
+            self._put_group(undo.name, undo.before)
         elif isinstance(undo, _Undo):
             self._revert_decision(undo)
 
@@ -418,7 +555,15 @@ class Gate:
         if undo.flat:
             self._flats[undo.key[0]].pop()
         if undo.throttled:
-            self._throttled -= {undo.key[0]}
+            self._throttled -= {undo.throttled}
+        if undo.group:
+            self._signals[undo.group].pop()
+        if undo.sides is not None:
+            key, before = undo.sides
+            if before is None:
+                del self._sides[key]
+            else:
+                self._sides[key] = before
 
     def _in_force(self, route: str) -> str:
         """The book of a route's mode."""
@@ -464,8 +609,12 @@ _MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR, Reason.VERSION_DRIFT)
 """Abstentions that no mapping made; they leave hysteresis as it is."""
 
 
-def _suppressed(reason: Reason, *, reduces: bool = False, duplicate_of: str | None = None) -> Settlement:
-    return Settlement(Outcome.SUPPRESSED, reason, reduces=reduces, duplicate_of=duplicate_of)
+def _suppressed(
+    reason: Reason, *, reduces: bool = False, duplicate_of: str | None = None, group: str = "", against: str = ""
+) -> Settlement:
+    return Settlement(
+        Outcome.SUPPRESSED, reason, reduces=reduces, duplicate_of=duplicate_of, group=group, against=against
+    )
 
 
 def _reduces(direction: Direction, position: float | None, last: Emission | None) -> bool:
@@ -483,7 +632,11 @@ def _reduces(direction: Direction, position: float | None, last: Emission | None
 
 def _flips(direction: Direction, last: Emission | None) -> bool:
     """A change of side: long after short or short after long, whether or not a flat came between."""
-    return direction is not Direction.FLAT and last is not None and last.side is not None and last.side is not direction
+    return last is not None and _changes(direction, last.side)
+
+
+def _changes(direction: Direction, side: Direction | None) -> bool:
+    return direction is not Direction.FLAT and side is not None and side is not direction
 
 
 def _reached(times: Sequence[int] | None, limit: Rate, now: int) -> bool:
@@ -502,8 +655,9 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
     place = (record.ts_event, record.sequence)
     state = before or Instrument(newest=place)
     settled = (*state.settled, decision) if state.newest == place else (decision,)
-    held = state.held if record.reason in _MAPPED or record.reduce_only else record.direction
-    latched = state.latched or record.reason is Reason.FLIP_LATCHED
+    mapped = record.reason not in _MAPPED and not record.reduce_only
+    held = record.direction if mapped else state.held
+    latched = state.latched or (record.reason is Reason.FLIP_LATCHED and not record.group)
     emission, opinion, flips = state.emission, state.opinion, state.flips
     if record.outcome in SIGNALS and record.direction is not None and record.signal_id is not None:
         if _flips(record.direction, emission):
@@ -535,4 +689,5 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
             position=record.position,
             paper=record.paper,
         )
-    return Instrument(place, settled, held, emission, opinion, flips, latched)
+    said, unanswered = (record.t, 0) if mapped else (state.said, record.t)
+    return Instrument(place, settled, held, emission, opinion, flips, latched, said, unanswered)

@@ -55,6 +55,25 @@ class RouteRecord(msgspec.Struct, kw_only=True, frozen=True, tag="route", tag_fi
         spec = self.document.get("spec") if isinstance(self.document, dict) else None
         return isinstance(spec, dict) and spec.get("mode") == "paper"
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that the document lives in, "" for none."""
+        metadata = self.document.get("metadata") if isinstance(self.document, dict) else None
+        return str(metadata.get("namespace", "")) if isinstance(metadata, dict) else ""
+
+
+class GroupRecord(msgspec.Struct, kw_only=True, frozen=True, tag="group", tag_field="kind"):
+    """A group's document was accepted, and binds every decision from here on. Without a document (null) it was taken away."""
+
+    v: int
+    seq: int
+    t: int
+    name: str
+    revision: str
+    place: str
+    document: Any
+    prev: str
+
 
 class LeverRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="lever", tag_field="kind"):
     """Somebody pulled a lever, or let it go. ``id`` names what it began, ``lever`` what it ended."""
@@ -123,7 +142,8 @@ class DecisionRecord(
     ``held`` is the direction that hysteresis started from, ``objection`` what the filters had against the direction,
     ``reduces`` whether the gate took it for an exit, ``paper`` whether the route was in paper mode. ``elapsed_us`` counts from
     the request's receipt to the commit. ``request_id`` is the correlation id of the request that it was
-    decided for, as the log has it.
+    decided for, as the log has it. ``group`` is the group by whose rules it was suppressed, ``against`` the member that it
+    contradicts.
     """
 
     v: int
@@ -164,6 +184,8 @@ class DecisionRecord(
     signal_seq: int = 0
     prev_seq: int = 0
     duplicate_of: str | None = None
+    group: str = ""
+    against: str = ""
     ts_expire: int = 0
     budget_us: int = 0
     elapsed_us: int = 0
@@ -211,7 +233,7 @@ class ShadowNote(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """What the gate makes of a proposal. The sequence numbers are of an emitted signal."""
+    """What the gate makes of a proposal. The sequence numbers are of an emitted signal; ``group`` and ``against`` are the record's."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -220,9 +242,11 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     seq: int = 0
     prev_seq: int = 0
     handover: bool = False
+    group: str = ""
+    against: str = ""
 
 
-Record = StartRecord | RouteRecord | LeverRecord | PlanRecord | DecisionRecord | ShadowRecord
+Record = StartRecord | RouteRecord | GroupRecord | LeverRecord | PlanRecord | DecisionRecord | ShadowRecord
 
 
 def record_of(
@@ -270,6 +294,8 @@ def record_of(
         signal_seq=settlement.seq,
         prev_seq=settlement.prev_seq,
         duplicate_of=settlement.duplicate_of,
+        group=settlement.group,
+        against=settlement.against,
         ts_expire=t + proposal.rules.valid_for if emitted else 0,
         budget_us=proposal.budget // 1000,
         request_id=proposal.request_id,

@@ -305,8 +305,8 @@ def compile_route(document: RouteDocument, generation: int = 0, place: str = "")
             window=nanoseconds(spec.dedupe.window),
             valid_for=nanoseconds(spec.valid_for),
             filter_exits=spec.filters.filter_exits,
-            signals=_limit(spec.limits.signals, MAX_RATE_COUNT, "signals", refuse),
-            flips=_limit(spec.limits.flips, MAX_FLIPS_COUNT, "flips", refuse),
+            signals=limit(spec.limits.signals, MAX_RATE_COUNT, "signals", refuse),
+            flips=limit(spec.limits.flips, MAX_FLIPS_COUNT, "flips", refuse),
             flats_per_minute=sum(rung.instruments_per_minute for rung in ladder if isinstance(rung, FlatRung)),
             paper=spec.mode == "paper",
         ),
@@ -348,13 +348,14 @@ def _shadow_rules(part: ShadowPart) -> ShadowRules:
     )
 
 
-def _limit(text: str | None, most: int, name: str, refuse: Refuse) -> Rate | None:
+def limit(text: str | None, most: int, name: str, refuse: Refuse) -> Rate | None:
+    """The limit of this name as a document writes it; ``most`` is what the gate can count."""
     if text is None:
         return None
-    limit = rate(text)
-    if limit.count > most:
-        raise refuse(f"at most {most} can be counted, not {limit.count}", f"/spec/limits/{name}")
-    return limit
+    found = rate(text)
+    if found.count > most:
+        raise refuse(f"at most {most} can be counted, not {found.count}", f"/spec/limits/{name}")
+    return found
 
 
 def _target(

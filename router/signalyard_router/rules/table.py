@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from signalyard.problems import Problem, error
 from signalyard.wire import split_instrument
 from signalyard.words import Track
-from signalyard_router.rules.documents import RouteDocument
+from signalyard_router.rules.documents import Document
 from signalyard_router.rules.patterns import matcher
 from signalyard_router.rules.route import Route, Target, TrackRung
 from signalyard_router.rules.split import assign
@@ -86,15 +86,13 @@ class Table:
         return list(dict.fromkeys(target for route in self.routes.values() for target in route.live_targets()))
 
 
-def refuse_repeated_names(documents: Iterable[tuple[RouteDocument, str]]) -> None:
-    """Raise CallerError (invalid_document) where two documents carry one name; each comes with its place."""
-    places: dict[str, str] = {}
+def refuse_repeated_names(documents: Iterable[tuple[Document, str]]) -> None:
+    """Raise CallerError (invalid_document) where two documents of a kind carry one name; each comes with its place."""
+    places: dict[tuple[str, str], str] = {}
     for document, place in documents:
-        name = document.metadata.name
+        name = (document.kind, document.metadata.name)
         if name in places:
-            raise error(
-                Problem.INVALID_DOCUMENT,
-                f"{place}: the route {name!r} is defined in {places[name]} already; give one of them another name",
-                "/metadata/name",
-            )
+            noun = {"SignalRoute": "route", "SignalGroup": "group"}[document.kind]
+            text = f"the {noun} {name[1]!r} is defined in {places[name]} already; give one of them another name"
+            raise error(Problem.INVALID_DOCUMENT, f"{place}: {text}", "/metadata/name")
         places[name] = place

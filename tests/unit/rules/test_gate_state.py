@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from signalyard.words import Direction, Reason
 from signalyard_router.rules.gate import Gate, GateState
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import LeverRecord, PlanRecord, RouteRecord, record_of
+from signalyard_router.rules.record import GroupRecord, LeverRecord, PlanRecord, RouteRecord, record_of
 from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.units import MINUTE, SECOND, Rate
 
 REMEMBER = 6
+GROUP_STEPS = ["priority", "priority", "agree", "independent", "apart"]
 
 
 def test_every_member_of_a_gate_is_in_its_state():
@@ -28,6 +29,10 @@ def test_every_member_of_a_gate_is_in_its_state():
         "_flats",
         "_recent",
         "_recent_order",
+        "_groups",
+        "_sides",
+        "_compiled",
+        "_members",
     }
 
 
@@ -42,11 +47,28 @@ steps = st.lists(
         st.sampled_from([None, None, Reason.LOW_CONFIDENCE]),
         st.sampled_from([False] * 9 + [True]),
         st.sampled_from(
-            [None] * 9 + ["route", "away", "halt", "pause", "weight", "resume", "throttle", "flips", "plan", "replan"]
+            [None] * 9
+            + ["route", "away", "halt", "pause", "weight", "resume", "throttle", "flips", "plan", "replan"]
+            + GROUP_STEPS
         ),
     ),
     max_size=60,
 )
+
+
+def group_document(conflict):
+    """A group of both routes, with limits that these steps reach."""
+    return {
+        "apiVersion": "signalyard.io/v1alpha1",
+        "kind": "SignalGroup",
+        "metadata": {"name": "g"},
+        "spec": {
+            "routes": ["r1", "r2"],
+            "conflict": conflict,
+            "dedupe": {"window": "1s"},
+            "limits": {"signals": "5/min", "flips": "2/min"},
+        },
+    }
 
 
 def records(steps_, gate):
@@ -72,6 +94,11 @@ def records(steps_, gate):
                 prev="",
             )
             yield gate.accept(record), record
+            continue
+        if other in GROUP_STEPS:
+            document = None if other == "apart" else group_document(other)
+            record = GroupRecord(v=1, seq=index, t=now, name="g", revision=other, place="", document=document, prev="")
+            yield gate.group(record), record
             continue
         if other == "plan":
             record = PlanRecord(
@@ -147,6 +174,8 @@ def test_restoring_and_folding_is_folding(steps_, at):
                     gate.pull(record)
                 case PlanRecord():
                     gate.step(record)
+                case GroupRecord():
+                    gate.group(record)
                 case _:
                     gate.apply(record)
         return gate
@@ -171,3 +200,28 @@ def test_a_snapshot_does_not_change_with_its_gate(steps_):
         state = gate.snapshot()
         taken.append((state, msgspec.json.encode(state)))
     assert all(msgspec.json.encode(state) == written for state, written in taken)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps, st.integers(0, 60))
+def test_taking_records_back_gives_the_gate_that_was(steps_, keep):
+    gate, undos = Gate(10_000), []
+    before = msgspec.json.encode(gate.snapshot())
+    for index, (undo, _) in enumerate(records(steps_, gate)):
+        if index >= keep:
+            undos.append(undo)
+        else:
+            before = msgspec.json.encode(gate.snapshot())
+    members = None
+    for undo in reversed(undos):
+        gate.revert(undo)
+        members = gate._members
+    state = msgspec.json.decode(msgspec.json.encode(gate.snapshot()), type=GateState)
+    wanted = msgspec.json.decode(before, type=GateState)
+    assert {key: kept for key, kept in zip(state.keys, state.instruments, strict=True)} == {
+        key: kept for key, kept in zip(wanted.keys, wanted.instruments, strict=True)
+    }
+    assert dict(state.sides) == dict(wanted.sides)
+    assert {record.name: record for record in state.groups} == {record.name: record for record in wanted.groups}
+    assert state.throttled == wanted.throttled
+    assert members is None or members == Gate.restore(wanted)._members

@@ -1,4 +1,4 @@
-"""Route documents from the YAML and JSON files of a folder."""
+"""Documents of routes and groups from the YAML and JSON files of a folder."""
 
 import asyncio
 import os
@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from signalyard.problems import Problem, error
-from signalyard_router.rules.documents import RouteDocument, in_namespace, parse_document
+from signalyard_router.rules.documents import Document, GroupDocument, RouteDocument, in_namespace, parse_any
+from signalyard_router.rules.groups import compile_group, refuse_shared_routes
 from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.table import refuse_repeated_names
 
@@ -18,7 +19,7 @@ _PAUSE = 0.002
 """Seconds between two files that are parsed, so that a decision meets at most one of them on its way."""
 
 _Signature = tuple[int, int, int]
-_Documents = list[tuple[RouteDocument, str]]
+_Documents = list[tuple[Document, str]]
 
 _MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What PyYAML lets through from Python where a scalar looks like a date or a number, or is tagged as one, and is none."""
@@ -46,7 +47,7 @@ class FileRouteStore:
         except OSError as exc:
             return str(exc)
 
-    async def load(self) -> list[tuple[RouteDocument, str]]:
+    async def load(self) -> list[tuple[Document, str]]:
         try:
             paths = self._paths()
         except OSError as exc:
@@ -66,6 +67,7 @@ class FileRouteStore:
         for name in self._read.keys() - {path.name for path in paths}:
             del self._read[name]
         refuse_repeated_names(documents)
+        refuse_shared_routes([(group, place) for group, place in documents if isinstance(group, GroupDocument)])
         return documents
 
     def _paths(self) -> list[Path]:
@@ -80,14 +82,19 @@ class FileRouteStore:
         known = self._read.get(path.name)
         if known is not None and known[0] == signature:
             return known[1]
-        # A file that is meant for a cluster, too, may name a namespace; here there is none.
-        documents = [
-            (in_namespace(parse_document(data, place), ""), place) for data, place in _parts(path) if data is not None
-        ]
-        for document, place in documents:
-            compile_route(document, place=place)
+        documents = [(_document(data, place), place) for data, place in _parts(path) if data is not None]
         self._read[path.name] = (signature, documents)
         return documents
+
+
+def _document(data: Any, place: str) -> Document:
+    """A document that is good by itself. A file that is meant for a cluster, too, may name a namespace; here there is none."""
+    document = parse_any(data, place)
+    if isinstance(document, RouteDocument):
+        compile_route(document, place=place)
+        return in_namespace(document, "")
+    compile_group(document, place)
+    return in_namespace(document, "")
 
 
 def _parts(path: Path) -> list[tuple[Any, str]]:

@@ -10,7 +10,14 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.adapters.kube.objects import RouteObject
 from signalyard_router.adapters.kube.reflector import Reflector
-from signalyard_router.rules.documents import API_VERSION, RouteDocument, in_namespace, parse_document, revision
+from signalyard_router.rules.documents import (
+    API_VERSION,
+    Document,
+    RouteDocument,
+    in_namespace,
+    parse_document,
+    revision,
+)
 from signalyard_router.rules.route import compile_route
 
 _log = logging.getLogger("signalyard.router.kube")
@@ -58,7 +65,7 @@ class KubeRouteStore:
     def version(self) -> tuple[int, bool]:
         return self._version, self._listed()
 
-    async def load(self) -> list[tuple[RouteDocument, str]]:
+    async def load(self) -> list[tuple[Document, str]]:
         self._demand_lists()
         objects = {
             (reflector.resource.namespace, name): item
@@ -66,7 +73,7 @@ class KubeRouteStore:
             for name, item in reflector.objects.items()
         }
         owners = _owners(objects)
-        documents: list[tuple[RouteDocument, str]] = []
+        documents: list[tuple[Document, str]] = []
         refused: dict[str, str] = {}
         judgements: dict[tuple[str, str], Judgement] = {}
         for key in sorted(objects):
