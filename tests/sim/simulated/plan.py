@@ -74,6 +74,7 @@ class Plan:
     shared_clock: bool
     calibrated: dict[str, bool]
     stages: tuple[tuple[dict[str, Any], ...], ...]
+    groups: tuple[tuple[dict[str, Any], ...], ...]
     split: float
     slow: float
     reset: float
@@ -132,6 +133,7 @@ class _Planner:
             shared_clock=self.chance(0.7),
             calibrated={name: self.chance(0.85) for name in MODELS if name != "stable-2"},
             stages=(tuple(routes), later),
+            groups=self.groups(),
             split=0 if calm else rng.choice((0, 0.1, 0.5)),
             slow=0 if calm else rng.choice((0, 0, 0.02, 0.1)),
             reset=0 if calm else rng.choice((0, 0, 0.002, 0.01)),
@@ -265,6 +267,36 @@ class _Planner:
             )
             spec["tracks"] = [*spec["tracks"], self.track("standby", "stable")]
         return route | {"spec": spec}
+
+    def groups(self) -> tuple[tuple[dict[str, Any], ...], ...]:
+        """The groups of each stage: of two routes some have one, and it changes with the documents, or comes or goes."""
+        rng = random.Random(f"groups {self.seed}")
+        if len(self.routes) < 2 or rng.random() < 0.4:
+            return (), ()
+        first, then = self.group(rng), self.group(rng)
+        return rng.choice(
+            (((first,), (first,)), ((first,), (then,)), ((first,), (then,)), ((first,), ()), ((), (then,)))
+        )
+
+    def group(self, rng: random.Random) -> dict[str, Any]:
+        limits: dict[str, Any] = {}
+        if rng.random() < 0.3:
+            limits["signals"] = rng.choice(("3/s", "6/s", "8/min"))
+        if rng.random() < 0.3:
+            limits["flips"] = rng.choice(("1/s", "2/s", "3/min"))
+        spec = {
+            "routes": rng.choice((["one", "two"], ["two", "one"], ["later", "two", "one"])),
+            "conflict": rng.choice(("priority", "priority", "agree", "agree", "independent")),
+            "freshness": rng.choice(("50ms", "500ms", "2s")),
+            "dedupe": {"window": rng.choice(("100ms", "500ms", "2s"))},
+            "limits": limits,
+        }
+        return {
+            "apiVersion": "signalyard.io/v1alpha1",
+            "kind": "SignalGroup",
+            "metadata": {"name": "both"},
+            "spec": spec,
+        }
 
     # What clients send
 

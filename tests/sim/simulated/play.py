@@ -18,7 +18,7 @@ from signalyard_router.control.board import Board, Promotion
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.main import ProcessSettings, running
 from signalyard_router.router import Router
-from signalyard_router.rules.documents import RouteDocument, parse_document
+from signalyard_router.rules.documents import Document, parse_any
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.rows import rows_of
 from signalyard_router.testing.model_server import Behaviour, ModelServer
@@ -86,7 +86,7 @@ class Documents:
     def refused(self) -> dict[str, str]:
         return {}
 
-    async def load(self) -> list[tuple[RouteDocument, str]]:
+    async def load(self) -> list[tuple[Document, str]]:
         return self._stage.documents[self._stage.stage]
 
 
@@ -101,7 +101,10 @@ class _Stage:
         self.disk = simulation.disk(self.history.needle)
         self.archive = simulation.archive(self.history.keeper) if plan.archive else None
         self.clock = SimClock(simulation.loop)
-        self.documents = [[(parse_document(document, "plan"), "plan") for document in stage] for stage in plan.stages]
+        self.documents = [
+            [(parse_any(document, "plan"), "plan") for document in (*routes, *groups)]
+            for routes, groups in zip(plan.stages, plan.groups, strict=True)
+        ]
         self.times: dict[int, int] = {}
         self.stage = 0
         self.questions = 0

@@ -33,7 +33,8 @@ class Signal:
 
 @dataclass
 class Book:
-    """One instrument on one route. ``held`` lists what the mapping's memory was, ``owners`` who held the position since when."""
+    """One instrument on one route. ``held`` lists what the mapping's memory was, ``owners`` who held the position since when, ``words``
+    what the model said when: a direction, None, or "nobody" where there was no answer."""
 
     newest: tuple[int, int] | None = None
     held: list[str | None] = field(default_factory=lambda: [None])
@@ -42,6 +43,19 @@ class Book:
     side: str | None = None
     flips: list[int] = field(default_factory=list)
     latched: bool = False
+    words: list[tuple[int, str | None]] = field(default_factory=list)
+
+
+@dataclass
+class GroupBook:
+    """One group: its newest document, and what was counted for it. ``sides`` and ``flips`` are each instrument's."""
+
+    spec: Json | None = None
+    signals: list[int] = field(default_factory=list)
+    throttled: bool = False
+    sides: dict[str, str] = field(default_factory=dict)
+    flips: dict[str, list[int]] = field(default_factory=dict)
+    latched: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -62,6 +76,7 @@ class Rules:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.routes: dict[str, RouteBook] = {}
+        self.groups: dict[str, GroupBook] = {}
         self.books: dict[tuple[str, str], Book] = {}
         self.proposals: dict[str, list[Line]] = {}
         self.emitted: dict[tuple[str, str], list[Line]] = {}
@@ -91,6 +106,9 @@ class Rules:
                     self._epoch = record["epoch"]
                 case "route":
                     yield from self._route(line)
+                case "group":
+                    document = record["document"]
+                    self.groups.setdefault(record["name"], GroupBook()).spec = document and document["spec"]
                 case "lever":
                     self._lever(record, self._ready(line))
                 case "plan":
@@ -126,6 +144,12 @@ class Rules:
         for name, book in self.routes.items():
             if route is None or name == route:
                 book.control.pull(record, at)
+        group = self._group(record["route"]) if record["action"] == "reset" else None
+        if group is not None and record["latch"] == "throttle":
+            group.throttled = False
+        elif group is not None:
+            group.latched.discard(record["symbol"])
+            group.flips.pop(record["symbol"], None)
         if record["action"] == "reset" and record["latch"] == "throttle":
             self._throttled.discard(record["route"])
         elif record["action"] == "reset":
@@ -173,6 +197,8 @@ class Rules:
             answers.append((received, line.written.at))
         expected = self._settle(record, book, route)
         found = (record["outcome"], record.get("reason"), record.get("duplicate_of"))
+        if record.get("group"):
+            found = (*found[:1], f"{record['reason']} {record['group']} {record.get('against', '')}", found[2])
         if found not in expected:
             yield f"gate: {_shown(found)}, not {' or '.join(map(_shown, expected))}"
         yield from self._apply(line, book, route)
@@ -313,8 +339,14 @@ class Rules:
                 return ("suppressed", "flat_ceiling", None)
         if record.get("objection") is not None and not exempt:
             return ("suppressed", record["objection"], None)
-        if last is not None and last.direction == direction and t < last.t + duration(spec["dedupe"]["window"]):
-            return ("suppressed", "duplicate", last.id)
+        group = self._group(record["route"])
+        window = spec if group is None or group.spec is None else group.spec
+        if last is not None and last.direction == direction and t < last.t + duration(window["dedupe"]["window"]):
+            return ("suppressed", "duplicate" if group is None else "duplicate both ", last.id)
+        if group is not None:
+            refused = self._others(group, record, last, smaller=smaller)
+            if refused is not None:
+                return refused
         flips = rate(spec["limits"]["flips"])
         if flips is not None and direction != "flat" and book.side not in (None, direction):
             many = sum(1 for at in book.flips if at > t - flips[1]) >= flips[0]
@@ -325,7 +357,56 @@ class Rules:
             many = sum(1 for at in route.signals if at > t - signals[1]) >= signals[0]
             if many or record["route"] in self._throttled:
                 return ("suppressed", "rate_limited", None)
+        if group is not None and group.spec is not None:
+            flips, signals = rate(group.spec["limits"]["flips"]), rate(group.spec["limits"]["signals"])
+            symbol = record["symbol"]
+            if flips is not None and direction != "flat" and group.sides.get(symbol, direction) != direction:
+                many = sum(1 for at in group.flips.get(symbol, ()) if at > t - flips[1]) >= flips[0]
+                if many or symbol in group.latched:
+                    return ("suppressed", "flip_latched both ", None)
+            if signals is not None and not exempt:
+                many = sum(1 for at in group.signals if at > t - signals[1]) >= signals[0]
+                if many or group.throttled:
+                    return ("suppressed", "rate_limited both ", None)
         return ("emitted", None, None)
+
+    def _group(self, route: str) -> GroupBook | None:
+        """The group that a route is in now."""
+        for group in self.groups.values():
+            if group.spec is not None and route in group.spec["routes"] and route in self.routes:
+                return group
+        return None
+
+    def _others(
+        self, group: GroupBook, record: Json, last: Signal | None, *, smaller: bool
+    ) -> tuple[str, str | None, str | None] | None:
+        """What the other routes of the group have against a signal."""
+        assert group.spec is not None
+        t, direction, order = record["t"], record["direction"], group.spec["routes"]
+        carried = last is not None and last.direction != "flat"
+        if carried and (direction == "flat" or smaller):
+            return None  # what is open may be closed
+        turns = carried and last is not None and last.direction != direction
+        books = [(name, self.books.get((name, record["symbol"]))) for name in order if name != record["route"]]
+        others = [(name, book) for name, book in books if book is not None and name in self.routes]
+        said = [book.last for _, book in others if book.last is not None and book.last.direction == direction]
+        said = [signal for signal in said if t < signal.t + duration(group.spec["dedupe"]["window"])]
+        if said and not turns:
+            return ("suppressed", "duplicate both ", max(said, key=lambda signal: signal.t).id)
+        for name, book in others:
+            if group.spec["conflict"] == "priority":
+                above = order.index(name) < order.index(record["route"])
+                against = above and book.last is not None and book.last.direction not in ("flat", direction)
+            elif group.spec["conflict"] == "agree" and direction != "flat":
+                fresh = t - duration(group.spec["freshness"])
+                heard = [word for at, word in book.words if at > fresh]
+                word = heard[-1] if heard else None
+                against = word in ("long", "short") and word != direction if turns else word not in (None, direction)
+            else:
+                against = False
+            if against:
+                return ("suppressed", f"conflict both {name}", None)
+        return None
 
     def _apply(self, line: Line, book: Book, route: RouteBook) -> Iterator[str]:
         record, t = line.record, line.record["t"]
@@ -339,9 +420,15 @@ class Rules:
         book.newest = (record["ts_event"], record.get("sequence", 0))
         if reason not in _UNMAPPED and not record.get("reduce_only"):
             book.held.append(record.get("direction"))
-        if reason == "flip_latched":
+        answered = reason not in _UNMAPPED and not record.get("reduce_only")
+        book.words.append((t, record.get("direction") if answered else "nobody"))
+        group = self._group(record["route"])
+        if record.get("group") and group is not None:
+            group.throttled |= reason == "rate_limited"
+            group.latched |= {record["symbol"]} if reason == "flip_latched" else set()
+        elif reason == "flip_latched":
             book.latched = True
-        if reason == "rate_limited":
+        elif reason == "rate_limited":
             self._throttled.add(record["route"])
         if record["outcome"] != "emitted":
             return
@@ -361,6 +448,12 @@ class Rules:
             if book.side not in (None, direction):
                 book.flips.append(t)
             book.side = direction
+        if group is not None:
+            group.signals.append(t)
+            if direction != "flat" and group.sides.get(record["symbol"], direction) != direction:
+                group.flips.setdefault(record["symbol"], []).append(t)
+            if direction != "flat":
+                group.sides[record["symbol"]] = direction
         book.last = Signal(direction, record.get("position"), record["signal_id"], t, record["signal_seq"])
         route.signals.append(t)
         if record.get("reduce_only"):

@@ -72,6 +72,7 @@ def shown(plan: Plan) -> str:
         f"weather: split {plan.split}, slow {plan.slow}, reset {plan.reset}, vanish {plan.vanish}",
     ]
     lines += [f"route {route['metadata']['name']}: {route['spec']}" for route in plan.stages[0]]
+    lines += [f"group, stage {number}: {group['spec']}" for number, stage in enumerate(plan.groups) for group in stage]
     lines += [str(item) for item in sorted((*plan.faults, *plan.sends), key=lambda item: item.at)]
     lines += [f"at last: {send}" for send in plan.final]
     return "\n".join(f"  {line}" for line in lines)

@@ -218,10 +218,12 @@ def test_taking_records_back_gives_the_gate_that_was(steps_, keep):
         members = gate._members
     state = msgspec.json.decode(msgspec.json.encode(gate.snapshot()), type=GateState)
     wanted = msgspec.json.decode(before, type=GateState)
-    assert {key: kept for key, kept in zip(state.keys, state.instruments, strict=True)} == {
-        key: kept for key, kept in zip(wanted.keys, wanted.instruments, strict=True)
-    }
+    assert _by_key(state) == _by_key(wanted)
     assert dict(state.sides) == dict(wanted.sides)
     assert {record.name: record for record in state.groups} == {record.name: record for record in wanted.groups}
     assert state.throttled == wanted.throttled
     assert members is None or members == Gate.restore(wanted)._members
+
+
+def _by_key(state):
+    return dict(zip(state.keys, state.instruments, strict=True))
