@@ -18,7 +18,7 @@ from signalyard_router.adapters.oip.errors import ExpiredError
 from signalyard_router.control import board, delivery
 from signalyard_router.flow import calls, scoring
 from signalyard_router.journal import archiver, local, upkeep
-from signalyard_router.rules import budget, check, gate, levers, table
+from signalyard_router.rules import budget, check, gate, groups, levers, table
 from signalyard_router.rules.units import SECOND
 from simulated.play import Documents
 
@@ -427,6 +427,61 @@ def _answers_mixed_up() -> list[Change]:
     return [(calls, "Share", wrong)]
 
 
+def _exit_against_the_group() -> list[Change]:
+    repeats, contradicted = gate.repeats, gate.contradicted
+
+    def repeating(member: Any, direction: Any, last: Any, exits: bool, *args: Any) -> Any:
+        return repeats(member, direction, last, False, *args)
+
+    def against(member: Any, direction: Any, last: Any, exits: bool, *args: Any) -> Any:
+        return contradicted(member, direction, last, False, *args)
+
+    return [(gate, "repeats", repeating), (gate, "contradicted", against)]
+
+
+def _change_of_side_taken_for_a_repetition() -> list[Change]:
+    right = gate.repeats
+    return [(gate, "repeats", lambda member, direction, last, *args: right(member, direction, None, *args))]
+
+
+def _higher_route_held_back() -> list[Change]:
+    right = groups.members
+
+    def wrong(*args: Any) -> Any:
+        return {
+            kept: msgspec.structs.replace(member, above=len(member.others)) for kept, member in right(*args).items()
+        }
+
+    return [(gate, "members", wrong)]
+
+
+def _silence_taken_for_agreement() -> list[Change]:
+    right = gate._next
+
+    def wrong(*args: Any) -> Any:
+        return msgspec.structs.replace(right(*args), unanswered=0)
+
+    return [(gate, "_next", wrong)]
+
+
+def _shared_limits_forgotten_at_restart() -> list[Change]:
+    def forget(kept: gate.Gate) -> None:
+        kept._signals.pop("@both", None)
+        kept._sides.clear()
+        kept._throttled -= {"@both"}
+
+    return _changed_at_restart(forget)
+
+
+def _group_counts_what_was_not_written() -> list[Change]:
+    right = gate.Gate._revert_decision
+
+    def wrong(self: Any, undo: Any) -> None:
+        right(self, msgspec.structs.replace(undo, group="", sides=None))
+
+    return [(gate.Gate, "_revert_decision", wrong)]
+
+
 BUGS = {
     "window_extended": Bug(
         "2: a duplicate extends the window, and a signal that is due is swallowed", _window_extended
@@ -476,4 +531,20 @@ BUGS = {
     ),
     "answers_mixed_up": Bug("2: of a shared call each request takes the first answer", _answers_mixed_up, 53),
     "drift_unmarked": Bug("6: an answer of another version is not marked", _drift_unmarked, 10),
+    "exit_against_the_group": Bug("2: a group holds back an exit", _exit_against_the_group, 81),
+    "change_of_side_taken_for_a_repetition": Bug(
+        "2: what a route has open stays open, because another one said the new side first",
+        _change_of_side_taken_for_a_repetition,
+        74,
+    ),
+    "higher_route_held_back": Bug("2: a lower route of a group outranks a higher one", _higher_route_held_back, 81),
+    "silence_taken_for_agreement": Bug(
+        "6: a model that could not be asked is taken to agree", _silence_taken_for_agreement, 4
+    ),
+    "shared_limits_forgotten_at_restart": Bug(
+        "2: a restart forgets what a group has counted", _shared_limits_forgotten_at_restart
+    ),
+    "group_counts_what_was_not_written": Bug(
+        "3: a group counts what could not be written", _group_counts_what_was_not_written
+    ),
 }
