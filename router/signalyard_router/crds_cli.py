@@ -17,7 +17,7 @@ from signalyard_router.adapters.kube.crd import KINDS, text
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file in DIR is not what would be written.")
 def crds(*, out: Path | None, check: bool) -> None:
-    """Print the CustomResourceDefinitions of SignalRoutes.
+    """Print the CustomResourceDefinitions of SignalRoutes and SignalGroups.
 
     \b
     signalyard crds | kubectl apply --server-side -f -

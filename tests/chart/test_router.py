@@ -7,6 +7,7 @@ Rules = list[dict[str, list[str]]]
 
 WATCHING: Rules = [
     {"apiGroups": ["signalyard.io"], "resources": ["signalroutes"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["signalyard.io"], "resources": ["signalgroups"], "verbs": ["list", "watch"]},
     {"apiGroups": ["signalyard.io"], "resources": ["signalroutes/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "watch"]},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},

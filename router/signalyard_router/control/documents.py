@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from signalyard.problems import CATALOGUE, CallerError, Problem, RouterError, SignalyardError
 from signalyard_router.ports import Journal, RouteStore
-from signalyard_router.rules.documents import Document
+from signalyard_router.rules.documents import Document, GroupDocument, RouteDocument
+from signalyard_router.rules.groups import refuse_shared_routes
 from signalyard_router.rules.route import Route, compile_route
 
 Meet = Callable[[Sequence[Route]], Awaitable[None]]
@@ -80,14 +81,28 @@ class Documents:
         refused = self._store.refused
         if refused:
             documents += [(document, place) for document, place in self._last_good() if place in refused]
+            documents = self._groups_apart(documents)
         if meet is not None:
-            known = {document.metadata.name: document for document, _ in self._last_good()}
-            changed = [pair for pair in documents if known.get(pair[0].metadata.name) != pair[0]]
+            known = {document.metadata.name: document for document, _ in _routes(self._last_good())}
+            changed = [pair for pair in _routes(documents) if known.get(pair[0].metadata.name) != pair[0]]
             if changed:
                 await meet([compile_route(document, place=place) for document, place in changed])
         routes = await self._journal.accept(documents)
         self._in_force = documents
         return routes
+
+    def _groups_apart(self, documents: list[tuple[Document, str]]) -> list[tuple[Document, str]]:
+        """The documents, with all groups as they are in force where one that stays as it was shares a route with one that changes.
+
+        To leave either out would let its routes contradict one another; and no group may keep the routes from changing.
+        """
+        try:
+            refuse_shared_routes([(group, place) for group, place in documents if isinstance(group, GroupDocument)])
+        except CallerError as exc:
+            _log.error('event=groups_refused kept=last_good detail="%s"', exc)
+            routes = [item for item in documents if not isinstance(item[0], GroupDocument)]
+            return routes + [item for item in self._last_good() if isinstance(item[0], GroupDocument)]
+        return documents
 
     def _last_good(self) -> list[tuple[Document, str]]:
         """What is in force; at the beginning, what was when the journal was written last."""
@@ -116,3 +131,7 @@ class Documents:
         self.problem, self.retryable = problem, retryable
         self._refused.inc()
         self._current.set(0)
+
+
+def _routes(documents: Sequence[tuple[Document, str]]) -> list[tuple[RouteDocument, str]]:
+    return [(document, place) for document, place in documents if isinstance(document, RouteDocument)]

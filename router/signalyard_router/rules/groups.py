@@ -97,16 +97,17 @@ def compile_group(document: GroupDocument, place: str = "") -> Group:
 
 def refuse_shared_routes(documents: Iterable[tuple[GroupDocument, str]]) -> None:
     """Raise CallerError (invalid_document) where a route is in two groups; each document comes with its place."""
-    groups: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
     for document, place in documents:
-        for index, route in enumerate(document.spec.routes):
+        for index, name in enumerate(document.spec.routes):
+            route = (document.metadata.namespace, name)
             if route in groups:
                 raise error(
                     Problem.INVALID_DOCUMENT,
-                    f"{place}: the route {route!r} is in {groups[route]} already; a route is in one group at most",
+                    f"{place}: the route {name!r} is in the group {groups[route]!r} already; a route is in one group at most",
                     f"/spec/routes/{index}",
                 )
-            groups[route] = f"the group {document.metadata.name!r}"
+            groups[route] = document.metadata.name
 
 
 def group_of(record: GroupRecord) -> Group | None:

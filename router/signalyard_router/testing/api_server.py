@@ -23,6 +23,7 @@ import httptools
 from signalyard_router.ports import Listener, Network
 
 SIGNALROUTES = "signalroutes"
+SIGNALGROUPS = "signalgroups"
 SERVICES = "services"
 SLICES = "endpointslices"
 PODS = "pods"
@@ -40,6 +41,8 @@ class Trouble(StrEnum):
     """500."""
     FORBIDDEN = "forbidden"
     """403."""
+    UNKNOWN = "unknown"
+    """404: no such resource."""
     GONE = "gone"
     """410 as the status."""
     GONE_EVENT = "gone_event"
@@ -202,6 +205,8 @@ class ApiServer:
                 connection.refuse(500, "etcdserver: leader changed")
             case Trouble.FORBIDDEN:
                 connection.refuse(403, f"{asked['path']} is forbidden")
+            case Trouble.UNKNOWN:
+                connection.refuse(404, "the server could not find the requested resource")
             case Trouble.GONE:
                 connection.refuse(410, "too old resource version")
             case Trouble.GARBAGE:

@@ -542,9 +542,9 @@ BUGS = {
         "6: a model that could not be asked is taken to agree", _silence_taken_for_agreement, 4
     ),
     "shared_limits_forgotten_at_restart": Bug(
-        "2: a restart forgets what a group has counted", _shared_limits_forgotten_at_restart
+        "2: a restart forgets what a group has counted", _shared_limits_forgotten_at_restart, 283
     ),
     "group_counts_what_was_not_written": Bug(
-        "3: a group counts what could not be written", _group_counts_what_was_not_written
+        "3: a group counts what could not be written", _group_counts_what_was_not_written, 12
     ),
 }

@@ -54,8 +54,10 @@ class Cluster:
         self.store = KubeRouteStore(self._metrics)
         self.discovery = SliceDiscovery()
         self._routes: list[Reflector[RouteObject]] = []
+        groups: list[Reflector[RouteObject]] = []
         for namespace in self.namespaces:
             self._routes.append(self._reflector(_ROUTES, "signalroutes", namespace, RouteObject, self.store.changed))
+            groups.append(self._reflector(_ROUTES, "signalgroups", namespace, RouteObject, self.store.changed))
             self.discovery.follow(
                 self._reflector(
                     _CORE, "services", namespace, Service, partial(self.discovery.service_changed, namespace)
@@ -68,7 +70,7 @@ class Cluster:
                     partial(self.discovery.slice_changed, namespace),
                 ),
             )
-        self.store.follow(self._routes)
+        self.store.follow(self._routes, groups)
 
     async def start(self) -> None:
         """Begin to follow, and give the first lists a moment; who starts without an API server starts without them."""
@@ -76,7 +78,7 @@ class Cluster:
             self._begin(reflector.run())
         for namespace in self.namespaces:
             self._begin(self._tell_when_listed(namespace))
-        listed = [reflector.listed.wait() for reflector in self._reflectors]
+        listed = [reflector.answered.wait() for reflector in self._reflectors]
         try:
             async with asyncio.timeout(self._settings.start_seconds):
                 await asyncio.gather(*listed)
@@ -116,7 +118,7 @@ class Cluster:
     async def _tell_when_listed(self, namespace: str) -> None:
         for reflector in self._reflectors:
             if reflector.resource.namespace == namespace:
-                await reflector.listed.wait()
+                await reflector.answered.wait()
         self.discovery.listed(namespace)
 
     def _reflector(

@@ -7,21 +7,21 @@ import yaml
 
 from signalyard_router.adapters.kube.schema import Schema, structural
 from signalyard_router.adapters.kube.told import Told
-from signalyard_router.rules.documents import RouteSpec
+from signalyard_router.rules.documents import GroupSpec, RouteSpec
 from signalyard_router.rules.units import MAX_FLIPS_COUNT, MAX_RATE_COUNT
 
 _HEADER = "# Made by `make generate` from the router's own structs; change router/signalyard_router instead.\n"
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A kind of custom resource: its names, the structs of its two halves, its rules and its columns."""
+    """A kind of custom resource: its names, the structs of its two halves, its rules and its columns. Of some nothing is told in a status."""
 
     kind: str
     plural: str
     short: str
     description: str
     spec: type[msgspec.Struct]
-    status: type[msgspec.Struct]
+    status: type[msgspec.Struct] | None
     rules: dict[str, list[Schema]]
     root_rules: list[Schema]
     list_keys: dict[str, list[str]]
@@ -198,12 +198,43 @@ SIGNAL_ROUTE = Kind(
     ],
 )
 
-KINDS = (SIGNAL_ROUTE,)
+SIGNAL_GROUP = Kind(
+    kind="SignalGroup",
+    plural="signalgroups",
+    short="sg",
+    description="Routes on the same instruments whose signals must not repeat or contradict each other.",
+    spec=GroupSpec,
+    status=None,
+    rules={
+        "GroupSpec": [
+            _rule(
+                "self.routes.all(r, self.routes.exists_one(s, s == r))",
+                "name each route once: its place in the list is its priority",
+            )
+        ],
+        "GroupSpec.freshness": _MORE_THAN_ZERO,
+        "LimitPart": _ROUTE_RULES["LimitPart"],
+    },
+    root_rules=[
+        _rule(
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$')",
+            "a group's name has at most 63 characters: lower-case letters, digits, '-' and '.'",
+        )
+    ],
+    list_keys={},
+    columns=[
+        _column("Conflict", ".spec.conflict"),
+        _column("Routes", ".spec.routes"),
+        _column("Age", ".metadata.creationTimestamp", "date"),
+    ],
+)
+
+KINDS = (SIGNAL_ROUTE, SIGNAL_GROUP)
 
 
 def definition(kind: Kind) -> dict[str, Any]:
     """A kind's CustomResourceDefinition."""
-    schema = {
+    schema: dict[str, Any] = {
         "description": kind.description,
         "type": "object",
         "required": ["spec"],
@@ -212,10 +243,14 @@ def definition(kind: Kind) -> dict[str, Any]:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural(kind.spec, kind.rules, kind.list_keys),
-            "status": structural(kind.status, {}, kind.list_keys),
         },
         "x-kubernetes-validations": kind.root_rules,
     }
+    version: dict[str, Any] = {"name": "v1alpha1", "served": True, "storage": True}
+    if kind.status is not None:
+        schema["properties"]["status"] = structural(kind.status, {}, kind.list_keys)
+        version["subresources"] = {"status": {}}
+    version |= {"additionalPrinterColumns": kind.columns, "schema": {"openAPIV3Schema": schema}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -231,16 +266,7 @@ def definition(kind: Kind) -> dict[str, Any]:
                 "categories": ["signalyard"],
             },
             "scope": "Namespaced",
-            "versions": [
-                {
-                    "name": "v1alpha1",
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": kind.columns,
-                    "schema": {"openAPIV3Schema": schema},
-                }
-            ],
+            "versions": [version],
         },
     }
 

@@ -20,7 +20,7 @@ class Meta(_Object, frozen=True):
 
 
 class RouteObject(_Object, frozen=True):
-    """A SignalRoute; its parts are decoded when they are needed."""
+    """A SignalRoute, or a SignalGroup; its parts are decoded when they are needed."""
 
     metadata: Meta
     spec: msgspec.Raw = msgspec.Raw(b"null")

@@ -79,9 +79,10 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 class Reflector(Generic[Kept]):
-    """``objects`` is the copy, by name; ``listed`` is set once it was whole. ``problem`` says what is in its way, "" while it follows.
+    """``objects`` is the copy, by name; ``listed`` is set once it was whole,
+    ``answered`` once it was, or was said not to exist. ``problem`` says what is in its way, "" while it follows.
 
-    ``changed`` is told of each object that came, changed or went, with what it was before and what it is now.
+    ``absent`` while the API server knows no such resource, so that there can be no object of it. ``changed`` is told of each object that came, changed or went, with what it was before and what it is now.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class Reflector(Generic[Kept]):
         self.objects: dict[str, Kept] = {}
         self.listed = asyncio.Event()
         self.problem = "it has not been listed yet"
+        self.absent = False
+        self.answered = asyncio.Event()
 
     async def run(self) -> None:
         """Follow for ever."""
@@ -218,6 +221,8 @@ class Reflector(Generic[Kept]):
 
     def _good(self) -> None:
         self._metrics.objects.set(len(self.objects))
+        self.absent = False
+        self.answered.set()
         if self.problem:
             self.problem = ""
             self._metrics.current.set(1)
@@ -227,7 +232,9 @@ class Reflector(Generic[Kept]):
         self._metrics.failures.inc()
         self._metrics.current.set(0)
         text = str(exc)
-        if isinstance(exc, StatusError) and exc.status == 404:
+        self.absent = isinstance(exc, StatusError) and exc.status == 404
+        if self.absent:
+            self.answered.set()
             text += "; is the CRD installed? signalyard crds | kubectl apply -f -"
         if text != self.problem:
             _log.warning("event=kube_away %s kept=last_known detail=%s", self._place(), json.dumps(text))
