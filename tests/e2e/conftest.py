@@ -85,11 +85,11 @@ def published(cluster: Cluster, bundles: Bundles) -> Published:
 
 @pytest.fixture(scope="session")
 def crds(cluster: Cluster) -> None:
-    """The cluster knows SignalRoutes. They go with the cluster."""
+    """The cluster knows SignalRoutes and SignalGroups. They go with the cluster."""
     cluster.run("kubectl", "apply", "--server-side", "-f", PROJECT / "manifests/crds")
-    cluster.run(
-        "kubectl", "wait", "--for=condition=Established", "--timeout=60s", "crd/signalroutes.signalyard.io", timeout=70
-    )
+    for kind in ("signalroutes", "signalgroups"):
+        established = ("--for=condition=Established", "--timeout=60s", f"crd/{kind}.signalyard.io")
+        cluster.run("kubectl", "wait", *established, timeout=70)
 
 
 @pytest.fixture(scope="session")

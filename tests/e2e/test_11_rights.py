@@ -12,6 +12,7 @@ from desk import DEADLINE, ROUTER, ROUTER_POD, WINDOW
 # All of it. Resource, the names it is bound to, verbs.
 ROUTERS = {
     ("signalroutes.signalyard.io", "[]", "[list watch]"),
+    ("signalgroups.signalyard.io", "[]", "[list watch]"),
     ("signalroutes.signalyard.io/status", "[]", "[patch]"),
     ("services", "[]", "[list watch]"),
     ("endpointslices.discovery.k8s.io", "[]", "[list watch]"),

@@ -428,6 +428,7 @@ def test_the_account_may_do_what_it_must_and_no_more(server, account):
     shown = {line[0]: line[-1] for line in rights}
     assert set(shown) == {
         "signalroutes.signalyard.io",
+        "signalgroups.signalyard.io",
         "signalroutes.signalyard.io/status",
         "endpointslices.discovery.k8s.io",
         "services",
