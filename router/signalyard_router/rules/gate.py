@@ -551,13 +551,13 @@ class Gate:
         else:
             self._instruments[undo.key] = undo.before
         if undo.signal:
-            self._signals[undo.key[0]].pop()
+            _forget(self._signals, undo.key[0])
         if undo.flat:
-            self._flats[undo.key[0]].pop()
+            _forget(self._flats, undo.key[0])
         if undo.throttled:
             self._throttled -= {undo.throttled}
         if undo.group:
-            self._signals[undo.group].pop()
+            _forget(self._signals, undo.group)
         if undo.sides is not None:
             key, before = undo.sides
             if before is None:
@@ -649,6 +649,12 @@ def _note(times: dict[str, deque[int]], route: str, now: int) -> None:
     kept.append(now)
     while kept[0] <= now - LONGEST_RATE_WINDOW:
         kept.popleft()
+
+
+def _forget(times: dict[str, deque[int]], kept: str) -> None:
+    """Take the newest time out again, unless one that was noted later, and taken out since, was so much newer that it had to go."""
+    if times[kept]:
+        times[kept].pop()
 
 
 def _next(before: Instrument | None, record: DecisionRecord, decision: Decision) -> Instrument:
