@@ -92,7 +92,7 @@ def _pull(**order: Any) -> None:
 @route.command("list")
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 def list_(*, as_json: bool) -> None:
-    """The routes in force, the levers that hold, and what is latched."""
+    """The routes and groups in force, the levers that hold, and what is latched."""
     told = _admin().call("GET", "/admin/v1/routes")
     if as_json:
         click.echo(json.dumps(told, indent=2))
@@ -110,6 +110,9 @@ def list_(*, as_json: bool) -> None:
         click.echo(
             f"plan of {name}: step {plan['step'] + 1}, {plan['state']}, canary {plan['canary'] / 100:g}%: {plan['why']}"
         )
+    for group in told.get("groups", ()):
+        absent = f"  missing: {', '.join(group['missing'])}" if group["missing"] else ""
+        click.echo(f"group {group['group']}: {group['conflict']} among {', '.join(group['routes'])}{absent}")
     for name, symbol in told["latches"]:
         click.echo(f"latched: {name} {symbol or ''} by {'flips' if symbol else 'throttle'}")
     if told["documents_problem"]:
