@@ -138,7 +138,7 @@ async def _parts(checkpoint: Checkpoint) -> AsyncIterator[_Part]:
         (_Recent(items) for items in _slices(state.recent)),
         (_Instruments(items) for items in _slices(zip(state.keys, state.instruments, strict=True))),
         (_Instruments((), items) for items in _slices(checkpoint.contracts)),
-        (_Instruments((), (), items) for items in _slices(state.sides)),
+        (_Instruments((), (), items) for items in _slices(zip(state.side_keys, state.sides, strict=True))),
         (_Times("signals", route, times) for route, times in state.signals.items()),
         (_Times("flats", route, times) for route, times in state.flats.items()),
         (_Routes([record]) for record in state.routes),
@@ -218,7 +218,8 @@ def load(disk: Disk, folder: str, name: str) -> Checkpoint:
             flats=times["flats"],
             recent=fields["recent"],
             groups=fields["groups"],
-            sides=fields["sides"],
+            side_keys=[key for key, _ in fields["sides"]],
+            sides=[sides for _, sides in fields["sides"]],
         ),
         contracts=fields["contracts"],
     )

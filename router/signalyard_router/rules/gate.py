@@ -46,7 +46,7 @@ class GateState(msgspec.Struct, frozen=True):
 
     The members of the sequences never change, so a state may be written piece by piece while its gate goes on. ``keys`` are those
     of ``instruments``, one each; ``signals`` and ``flats`` hold ascending times a book, ``recent`` the remembered decisions, oldest
-    first; ``sides`` are those of groups, by group's book and instrument.
+    first; ``side_keys`` are the groups' books and the instruments of ``sides``.
     """
 
     keys: Sequence[Key] = ()
@@ -59,7 +59,8 @@ class GateState(msgspec.Struct, frozen=True):
     flats: Mapping[str, Sequence[int]] = {}
     recent: Sequence[Decision] = ()
     groups: Sequence[GroupRecord] = ()
-    sides: Sequence[tuple[Key, Sides]] = ()
+    side_keys: Sequence[Key] = ()
+    sides: Sequence[Sides] = ()
 
 
 class _Undo(msgspec.Struct, frozen=True, gc=False):
@@ -142,7 +143,8 @@ class Gate:
             flats={route: tuple(times) for route, times in self._flats.items()},
             recent=list(self._recent.values()),
             groups=list(self._groups.values()),
-            sides=list(self._sides.items()),
+            side_keys=list(self._sides),
+            sides=list(self._sides.values()),
         )
 
     @classmethod
@@ -161,7 +163,7 @@ class Gate:
         gate._plans.update(state.plans)
         gate._signals = {route: deque(times, MAX_RATE_COUNT) for route, times in state.signals.items()}
         gate._flats = {route: deque(times, MAX_RATE_COUNT) for route, times in state.flats.items()}
-        gate._sides = dict(state.sides)
+        gate._sides = dict(zip(state.side_keys, state.sides, strict=True))
         for record in state.groups:
             gate._put_group(record.name, record)
         return gate
