@@ -17,6 +17,10 @@ def put(scene, name, *routes, namespace="trading", **more):
     scene.server.put(SIGNALGROUPS, namespace, name, spec={"routes": list(routes)} | more)
 
 
+async def met(routes):
+    """The routes' model servers, of which there are none here."""
+
+
 def of_groups(trouble):
     """That trouble with every request for groups."""
     return lambda asked: trouble if asked["path"].endswith(SIGNALGROUPS) else None
@@ -135,7 +139,7 @@ def test_an_older_group_that_takes_a_route_leaves_all_groups_as_they_are(play):
         put(scene, "old", "a", "b", "c")
         scene.route("c")
         await scene.until(lambda: cluster.store.version()[0] == 4)
-        routes = await documents.again()
+        routes = await documents.again(met)
         assert [route.name for route in routes] == ["c"]
         assert [(each.group, each.routes) for each in journal.groups()] == [
             (each.group, each.routes) for each in before
@@ -143,7 +147,7 @@ def test_an_older_group_that_takes_a_route_leaves_all_groups_as_they_are(play):
         assert "the route 'c' is in the group 'old' already" in documents.problem
         put(scene, "young", "d", "e")
         await scene.until(lambda: cluster.store.version()[0] == 5)
-        await documents.again()
+        await documents.again(met)
         assert [each.routes for each in journal.groups()] == [("a", "b", "c"), ("d", "e")]
         assert documents.problem == ""
         await journal.close()
