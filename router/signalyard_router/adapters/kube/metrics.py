@@ -41,7 +41,9 @@ class KubeMetrics:
         self.written = writes.labels("ok")
         self.unwritten = writes.labels("failed")
         self.refused = Gauge(
-            "signalyard_kube_routes_refused", "SignalRoutes whose newest spec is not in force", registry=registry
+            "signalyard_kube_routes_refused",
+            "SignalRoutes and SignalGroups whose newest spec is not in force",
+            registry=registry,
         )
 
     def of(self, resource: str, namespace: str) -> ReflectorMetrics:
