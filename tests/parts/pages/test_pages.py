@@ -14,7 +14,7 @@ import pytest
 from tests.pages.commands import fenced, scripts
 
 SIGNALYARD = Path(__file__).parents[3] / ".venv" / "dev" / "bin" / "signalyard"
-PATIENCE = 120.0
+PATIENCE = 240.0
 _SERVERS = {"serve": ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT"), "router": ("HTTP_PORT", "ADMIN_PORT")}
 _PORTS = {"serve": (8080, 8081, 8082), "router": (8090, 8091)}
 
@@ -100,7 +100,11 @@ def test_pages(tmp_path):
 
     reader.types(*scripts("docs/bundles.md", "local"))
     (by_hand,) = reader.types(*scripts("README.md", "local"))
+    looked_at, queried = reader.types(*scripts("docs/journal.md", "local"))
 
     # It was decided, by the rules of the page's route, and can be explained.
     assert '"route":"rb-trend"' in by_hand
     assert "rb2410.SHFE" in by_hand.rpartition('"route":"rb-trend"')[2]
+    assert "rb2410.SHFE" in looked_at
+    assert (tmp_path / "canary.parquet").exists()
+    assert "route,reason,n" in queried

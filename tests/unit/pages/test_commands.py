@@ -9,7 +9,7 @@ CLUSTER = {
     for name in ("install", "tracks", "rollback", "kserve", "gitops", "security", "shipping", "kubernetes")
 }
 """Run by tests/e2e/test_pages.py."""
-LOCAL = {"README.md", "docs/bundles.md"}
+LOCAL = {"README.md", "docs/bundles.md", "docs/journal.md"}
 """Run by tests/parts/pages."""
 
 
