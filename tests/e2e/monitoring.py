@@ -57,7 +57,7 @@ class Monitoring:
         ``annotations``. Raises CommandError."""
         return [json.loads(line) for line in self.scenario.kubectl("logs", "deployment/receiver").splitlines()]
 
-    def await_told(self, alert: str, status: str, place: str, timeout: float = 60.0, **labels: str) -> dict[str, Any]:
+    def await_told(self, alert: str, status: str, place: str, timeout: float = 120.0, **labels: str) -> dict[str, Any]:
         """The newest message of the alert at the place, once it has this status (``firing``, ``resolved``). Raises TimeoutError."""
 
         wanted = {"alertname": alert, **labels}
@@ -68,6 +68,16 @@ class Monitoring:
 
         self.scenario.until(lambda: newest().get("status") == status, f"{place} is told: {alert} {status}", timeout)
         return newest()
+
+    def await_quiet(self, alert: str, timeout: float = 120.0) -> None:
+        """Wait until it does not fire, and whoever was told that it did was told that it is over. Raises TimeoutError."""
+
+        def quiet() -> bool:
+            ours = [one for one in self.told() if one["labels"]["alertname"] == alert]
+            newest = {(one["place"], *sorted(one["labels"].items())): one["status"] for one in ours}
+            return "firing" not in newest.values() and not self.query(f'ALERTS{{alertname="{alert}"}}')
+
+        self.scenario.until(quiet, f"{alert} is quiet", timeout)
 
     def _ask(self, path: str) -> Any:
         through = f"/api/v1/namespaces/{self.scenario.namespace}/services/prometheus-operated:9090/proxy"

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -114,5 +115,5 @@ def build(programs: tuple[Program, ...], places: Places) -> None:
 
 def source(module: str, package: str) -> Path:
     """The folder in which Go keeps the sources of ``package``, for charts and CRDs that a module carries. Raises CommandError."""
-    found = run(["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", package], cwd=PROGRAMS / module, timeout=_HOUR)
-    return Path(found.strip())
+    found = json.loads(run(["go", "mod", "download", "-json", package], cwd=PROGRAMS / module, timeout=_HOUR))
+    return Path(found["Dir"])
