@@ -9,7 +9,7 @@ import msgspec
 from signalyard.problems import Problem
 from signalyard.profile import ModelCard
 from signalyard_router.counting import Counter
-from signalyard_router.ports import CallFailed, Clock, Scored, Try, Upstream
+from signalyard_router.ports import CallFailed, Scored, Try, Upstream
 from signalyard_router.rules.route import Target
 from signalyard_router.rules.units import MILLISECOND
 
@@ -62,9 +62,8 @@ class Calls:
     snapshots costs the model server a few calls, and not one for each.
     """
 
-    def __init__(self, upstream: Upstream, clock: Clock, shared: Counter) -> None:
+    def __init__(self, upstream: Upstream, shared: Counter) -> None:
         self._upstream = upstream
-        self._clock = clock
         self._shared = shared
         self._lines: dict[Target, _Line] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}

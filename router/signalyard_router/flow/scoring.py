@@ -37,7 +37,7 @@ class Scoring:
         self._checkers: dict[Target, tuple[ModelCard, Checker]] = {}
         self._names: dict[str, _Names] = {}
         self._outages: dict[tuple[str, TrackRung], int] = {}
-        self._calls = Calls(upstream, clock, metrics.shared)
+        self._calls = Calls(upstream, metrics.shared)
 
     async def close(self) -> None:
         """Wait for the calls that several requests share."""

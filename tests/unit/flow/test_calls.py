@@ -17,7 +17,6 @@ from signalyard_router.rules.latency import Sharing
 from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.rules.units import MILLISECOND
 from signalyard_router.testing.upstream import FakeUpstream
-from signalyard_router.testing.world import ManualWorld
 
 SCHEMA = FeatureSchema((Feature(name="p"),))
 TARGET = Target("rb-trend", "7", (Endpoint("a", 1),))
@@ -30,7 +29,7 @@ class Stage:
         self.upstream.share_rows = 4
         self.registry = CollectorRegistry()
         shared = Counter("shared", "", registry=self.registry)
-        self.calls = Calls(self.upstream, ManualWorld().clock, shared)
+        self.calls = Calls(self.upstream, shared)
 
     def ask(self, *values: float, target: Target = TARGET, until: int = 0) -> "asyncio.Task[list[float | None]]":
         async def asking() -> list[float | None]:
