@@ -10,7 +10,7 @@ from signalyard.problems import Problem, ProblemDetails, describe
 from signalyard.wire import Decision
 from signalyard.words import Outcome, Reason
 from signalyard_router.adapters.http.answers import decisions_answer, not_ready_answer, problem_answer
-from signalyard_router.adapters.http.places import in_columnar, in_list, in_object
+from signalyard_router.wire.places import in_columnar, in_list, in_object
 
 KEPT = Decision(outcome=Outcome.SUPPRESSED, reason=Reason.DUPLICATE, symbol="a.B", ts_event=1, route="r")
 

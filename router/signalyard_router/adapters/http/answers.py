@@ -8,8 +8,9 @@ import msgspec
 from signalyard.problems import Problem, ProblemDetails, describe
 from signalyard.wire import Decision
 from signalyard.words import Outcome
-from signalyard_router.adapters.http.places import Places, in_object
 from signalyard_router.adapters.http.statuses import STATUSES
+from signalyard_router.wire.places import Places
+from signalyard_router.wire.writing import decisions_body, placed
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,13 +48,10 @@ def json_answer(value: Any) -> Answer:
 
 def decisions_answer(decisions: Sequence[Decision], places: Places, *, alone: bool) -> Answer:
     """The answer to a predict request: one decision where it was one snapshot that one route took, else a list."""
-    if any(decision.problem is not None for decision in decisions):
-        decisions = [_placed(decision, places) for decision in decisions]
-    if not alone or len(decisions) != 1:
-        return json_answer(decisions)
-    decision = decisions[0]
-    if decision.outcome is not Outcome.REJECTED or decision.problem is None:
-        return json_answer(decision)
+    decisions = placed(decisions, places)
+    decision = decisions[0] if alone and len(decisions) == 1 else None
+    if decision is None or decision.outcome is not Outcome.REJECTED or decision.problem is None:
+        return Answer(200, b"application/json", decisions_body(decisions, alone=alone))
     return _problem(
         RejectedDetails(
             **_members(decision.problem),
@@ -90,12 +88,3 @@ def _problem(details: ProblemDetails, status: int | None = None, headers: Sequen
 
 def _members(details: ProblemDetails) -> dict[str, Any]:
     return {name: getattr(details, name) for name in ProblemDetails.__struct_fields__}
-
-
-def _placed(decision: Decision, places: Places) -> Decision:
-    problem = decision.problem
-    if problem is None or places is in_object:
-        return decision
-    return msgspec.structs.replace(
-        decision, problem=msgspec.structs.replace(problem, pointer=places(decision.row, problem))
-    )

@@ -17,11 +17,9 @@ from signalyard_router.adapters.http.answers import (
     json_answer,
     not_ready_answer,
 )
-from signalyard_router.adapters.http.forms import ColumnarForm, SnapshotForm
 from signalyard_router.adapters.http.headers import MAX_BUDGET_US, remaining
 from signalyard_router.adapters.http.observe import ObservationForm, ObserveReader, without_place
 from signalyard_router.adapters.http.pages import Pages, Path, Request, parameters
-from signalyard_router.adapters.http.predict import PredictReader
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.metrics import ROW_PROBLEMS
@@ -30,6 +28,8 @@ from signalyard_router.router import Status
 from signalyard_router.rules.admission import CallerRates
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.rules.verdict import ShadowAnswer
+from signalyard_router.wire.forms import ColumnarForm, SnapshotForm
+from signalyard_router.wire.reading import PredictReader
 
 
 class Decider(Protocol):

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from signalyard.problems import Problem, SignalyardError, error, escape_pointer
 from signalyard.wire import Observation
-from signalyard_router.adapters.http.forms import Name, Time
+from signalyard_router.wire.forms import Name, Time
 
 _MESSAGE = re.compile(r"^(?P<text>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]")

@@ -3,8 +3,9 @@
 import msgspec
 
 from signalyard.problems import Problem, ProblemDetails, error
-from signalyard_router.adapters.http.columns import ColumnSets
-from signalyard_router.adapters.http.faults import (
+from signalyard_router.rules.rows import BadRow, Row
+from signalyard_router.wire.columns import ColumnSets
+from signalyard_router.wire.faults import (
     bad_row,
     bad_snapshot,
     envelope_fault,
@@ -13,9 +14,8 @@ from signalyard_router.adapters.http.faults import (
     repeated_field,
     wrong_count,
 )
-from signalyard_router.adapters.http.forms import ColumnarForm, EnvelopeForm, RowForm, SnapshotForm
-from signalyard_router.adapters.http.places import Places, in_columnar, in_list, in_object
-from signalyard_router.rules.rows import BadRow, Row
+from signalyard_router.wire.forms import ColumnarForm, EnvelopeForm, RowForm, SnapshotForm
+from signalyard_router.wire.places import Places, in_columnar, in_list, in_object
 
 
 class Batch(msgspec.Struct, frozen=True):

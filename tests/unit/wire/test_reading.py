@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalyard.problems import Problem, SignalyardError
-from signalyard_router.adapters.http.predict import Batch, PredictReader
 from signalyard_router.rules.rows import BadRow, Row
+from signalyard_router.wire.reading import Batch, PredictReader
 
 TS = 1_718_923_456_000_000_000
 GOOD = {"symbol": "rb2410.SHFE", "ts_event": TS, "features": {"close": 3512.0, "ret_5": 0.0012}}

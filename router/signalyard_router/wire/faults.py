@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from signalyard.problems import Problem, ProblemDetails, describe, escape_pointer
-from signalyard_router.adapters.http.forms import (
+from signalyard_router.rules.rows import BadRow
+from signalyard_router.wire.forms import (
     COLUMNAR_FIELDS,
     MAX_NAME,
     SNAPSHOT_FIELDS,
@@ -21,7 +22,6 @@ from signalyard_router.adapters.http.forms import (
     Order,
     Time,
 )
-from signalyard_router.rules.rows import BadRow
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
