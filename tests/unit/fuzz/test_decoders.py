@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from signalyard import client, profile
+from signalyard._server.connection import Connection as ServerConnection
 from signalyard.problems import CATALOGUE, SignalyardError
 from signalyard.profile import Feature, FeatureSchema, ModelCard, ScoredRows
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
-from signalyard_router.adapters.http.protocol import Connection as ServerConnection
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.statuses import STATUSES

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client import CollectorRegistry
 
+from signalyard._server.request import Request
 from signalyard.wire import Decision, Observation, ObserveAnswer, Opinion, StateAnswer
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.adapters.http.app import App
-from signalyard_router.adapters.http.request import Request
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.testing.world import ManualClock

@@ -8,13 +8,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from prometheus_client import CollectorRegistry
 
+from signalyard._server.bounds import HEADER_TOO_LARGE
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.http.admin import AdminApp, Tokens
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.docs import render
 from signalyard_router.adapters.http.pages import Pages
 from signalyard_router.adapters.http.settings import HttpSettings
-from signalyard_router.adapters.http.statuses import HEADER_TOO_LARGE, STATUSES
+from signalyard_router.adapters.http.statuses import STATUSES
 from signalyard_router.testing.world import ManualClock
 
 GOOD = {"symbol": "rb2410.SHFE", "ts_event": 1_718_923_456_000_000_000, "features": {"close": 1.0}}

@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from signalyard._server.request import Request
 from signalyard.problems import Problem, SignalyardError
 from signalyard.profile import Feature, FeatureSchema, ModelCard
 from signalyard_router.adapters.http.app import App
-from signalyard_router.adapters.http.request import Request
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream

@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from signalyard._server.answer import Answer
 from signalyard.problems import Problem, error
-from signalyard_router.adapters.http.answers import Answer, json_answer
+from signalyard_router.adapters.http.answers import json_answer
 from signalyard_router.adapters.http.pages import Pages, Path, Request
 from signalyard_router.control.board import Promotion, Shown
 from signalyard_router.rules.documents import explain_validation

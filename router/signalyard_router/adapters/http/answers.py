@@ -1,10 +1,11 @@
 """From decisions and problems to HTTP answers."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from signalyard._server.answer import Answer
 from signalyard.problems import Problem, ProblemDetails, describe
 from signalyard.wire import Decision
 from signalyard.words import Outcome
@@ -13,15 +14,6 @@ from signalyard_router.wire.places import Places
 from signalyard_router.wire.writing import decisions_body, placed
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Answer(NamedTuple):
-    """A whole HTTP answer; its length is the body's."""
-
-    status: int
-    content_type: bytes
-    body: bytes
-    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class RejectedDetails(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):

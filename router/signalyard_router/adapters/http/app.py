@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from signalyard._server.answer import Answer
 from signalyard.problems import Problem, ProblemDetails, SignalyardError
 from signalyard.wire import BUDGET_HEADER, Decision, Observation, ObserveAnswer, StateAnswer
 from signalyard_router.adapters.http.answers import (
-    Answer,
     NotReadyDetails,
     RejectedDetails,
     decisions_answer,

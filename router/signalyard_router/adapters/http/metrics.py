@@ -1,10 +1,10 @@
 """What the REST server says of itself."""
 
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._server.bounds import Refusal, Wait
 from signalyard_router.counting import Counter, Histogram
 
 OTHER = "other"
@@ -12,26 +12,6 @@ OTHER = "other"
 
 # edges where budgets and objectives lie
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-class Wait(StrEnum):
-    """What the server waits for on a connection, and for how long it does."""
-
-    FIRST_BYTE = "first_byte"
-    HEADERS = "headers"
-    BODY = "body"
-    IDLE = "idle"
-    UNREAD = "unread"
-    LINGER = "linger"
-
-
-class Refusal(StrEnum):
-    """Why a request was answered before it reached the app."""
-
-    CONNECTIONS = "connections"
-    HEADER = "header"
-    BODY = "body"
-    INVALID = "invalid"
 
 
 class HttpMetrics:

@@ -9,13 +9,14 @@ from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry
 
+from signalyard._server.answer import Answer
+from signalyard._server.request import Request
 from signalyard.problems import Problem, SignalyardError, describe, error
-from signalyard_router.adapters.http.answers import Answer, json_answer, problem_answer
+from signalyard_router.adapters.http.answers import json_answer, problem_answer
 from signalyard_router.adapters.http.docs import render
 from signalyard_router.adapters.http.metrics import OTHER, HttpMetrics
 from signalyard_router.adapters.http.openapi import specification
 from signalyard_router.adapters.http.paths import Path
-from signalyard_router.adapters.http.request import Request
 from signalyard_router.adapters.http.request_ids import RequestIds
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.rules.admission import CallerRates
@@ -96,6 +97,10 @@ class Pages:
             answer = problem_answer(describe(Problem.INTERNAL))
         self.metrics.answered(path if known else OTHER, answer.status)
         return answer
+
+    def refusal(self, problem: Problem, detail: str, status: int | None) -> Answer:
+        """The answer to what the connection refused before it was a request."""
+        return problem_answer(describe(problem, detail), status)
 
     async def handle(self, known: Path, request: Request) -> Answer:
         """Answer a request of a known path and method."""

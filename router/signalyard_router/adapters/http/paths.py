@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from signalyard._server.answer import Answer
+from signalyard._server.bounds import HEADER_TOO_LARGE
+from signalyard._server.request import Request
 from signalyard.problems import Problem
-from signalyard_router.adapters.http.answers import Answer
-from signalyard_router.adapters.http.request import Request
-from signalyard_router.adapters.http.statuses import HEADER_TOO_LARGE, STATUSES
+from signalyard_router.adapters.http.statuses import STATUSES
 
 Handler = Callable[[Request], Awaitable[Answer]]
 

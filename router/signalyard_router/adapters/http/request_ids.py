@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from itertools import count
 
-HEADER = b"x-request-id"
+from signalyard._server.request import ID_HEADER
 
 _SANE = re.compile(rb"[!-~]{1,64}")
 """Printable and without spaces: it goes into log lines and records as it is."""
@@ -20,7 +20,7 @@ class RequestIds:
     def of(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """The id of the request with these headers."""
         for name, value in headers:
-            if name == HEADER:
+            if name == ID_HEADER:
                 if _SANE.fullmatch(value):
                     return value.decode("ascii")
                 break

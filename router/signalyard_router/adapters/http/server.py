@@ -1,18 +1,11 @@
 """The REST server: it listens, and it drains. Signals are not its business."""
 
-import asyncio
-import logging
-
+from signalyard._server.connection import Connection, Connections
+from signalyard._server.drain import drain
 from signalyard_router.adapters.http.pages import Pages
-from signalyard_router.adapters.http.protocol import Connection, Connections
 from signalyard_router.adapters.http.request_ids import RequestIds
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.ports import Listener, World
-
-_log = logging.getLogger("signalyard.http")
-
-_CANCEL_SECONDS = 1.0
-"""How long a request that was cancelled at the end of the grace may take to say so to its client."""
 
 
 class HttpServer:
@@ -44,36 +37,4 @@ class HttpServer:
     async def drain(self, grace_seconds: float) -> None:
         """Stop: no new connections, idle ones closed after one more request or a moment without, what is in hand answered within
         the grace; then all is closed."""
-        shared = self._open
-        shared.draining = True
-        if self._listener is not None:
-            self._listener.close()
-        # A connection that was accepted in this turn is made in the next, and has to be among those that are waited for: its
-        # request would be read when the journal is closed already.
-        for _ in range(2):
-            await asyncio.sleep(0)
-        for connection in list(shared.connections):
-            connection.shutdown()
-        try:
-            async with asyncio.timeout(grace_seconds):
-                await shared.empty.wait()
-                while shared.tasks:
-                    await asyncio.wait(shared.tasks)
-        except TimeoutError:
-            _log.warning(
-                "event=drain_expired connections=%d requests=%d seconds=%g",
-                len(shared.connections),
-                len(shared.tasks),
-                grace_seconds,
-            )
-            await self._cut()
-
-    async def _cut(self) -> None:
-        shared = self._open
-        for task in shared.tasks:
-            task.cancel()
-        if shared.tasks:
-            await asyncio.wait(shared.tasks, timeout=_CANCEL_SECONDS)
-        for connection in list(shared.connections):
-            connection.transport.abort()
-        await shared.empty.wait()
+        await drain(self._open, self._listener, grace_seconds)

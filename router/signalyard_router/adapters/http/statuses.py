@@ -68,6 +68,3 @@ STATUSES: dict[Problem, int] = {
     Problem.INTERNAL: 500,
 }
 """What each problem is answered with: the caller's 4xx, a model's 502 or 504, the router's own 5xx."""
-
-HEADER_TOO_LARGE = 431
-"""The status of a header over its cap; it says more than the 400 of `invalid_request`."""

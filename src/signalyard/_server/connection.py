@@ -10,34 +10,45 @@ from typing import Protocol, cast
 
 import httptools
 
-from signalyard.problems import Problem, describe
-from signalyard_router.adapters.http.answers import Answer, problem_answer
-from signalyard_router.adapters.http.metrics import HttpMetrics, Refusal, Wait
-from signalyard_router.adapters.http.request import Request, split_target
-from signalyard_router.adapters.http.request_ids import HEADER
-from signalyard_router.adapters.http.settings import HttpSettings
-from signalyard_router.adapters.http.statuses import HEADER_TOO_LARGE
-from signalyard_router.ports import Clock
+from signalyard._server.answer import Answer
+from signalyard._server.bounds import HEADER_TOO_LARGE, ConnectionMetrics, ConnectionSettings, Refusal, Wait
+from signalyard._server.request import ID_HEADER, Request, split_target
+from signalyard.problems import Problem
 
 _EARLY = 0.001  # uvloop's timers count in milliseconds, and may fire that much too soon
 _FRAMING = 6  # bytes on the wire for a byte of body, at worst: chunks of one byte
-_ID = b"\r\n" + HEADER + b": "
+_ID = b"\r\n" + ID_HEADER + b": "
 
 
 class Answering(Protocol):
     """Who answers requests."""
 
-    metrics: HttpMetrics
+    @property
+    def metrics(self) -> ConnectionMetrics:
+        """What is counted of its connections."""
+        ...
 
     async def answer(self, request: Request) -> Answer:
         """The answer, whatever happens; where it is cancelled too."""
+        ...
+
+    def refusal(self, problem: Problem, detail: str, status: int | None) -> Answer:
+        """The answer to what was never a request; ``status`` replaces the problem's own."""
+        ...
+
+
+class Clock(Protocol):
+    """A clock that never steps."""
+
+    def monotonic(self) -> int:
+        """Nanoseconds of no fixed origin; the event loop's timers run on the same clock."""
         ...
 
 
 class Connections:
     """What the connections of one server share. ``empty`` is set while there are none. The sets are dicts, for their order."""
 
-    def __init__(self, app: Answering, settings: HttpSettings, clock: Clock) -> None:
+    def __init__(self, app: Answering, settings: ConnectionSettings, clock: Clock) -> None:
         self.app = app
         self.settings = settings
         self.clock = clock
@@ -371,7 +382,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reason: Refusal, problem: Problem, detail: str, status: int | None = None) -> None:
         self._shared.metrics.refusals[reason].inc()
-        self._answer_last(problem_answer(describe(problem, detail), status))
+        self._answer_last(self._shared.app.refusal(problem, detail, status))
 
     def _answer_last(self, answer: Answer) -> None:
         """Give this answer in place of the request being read, after those to the requests before it, and then no more."""
@@ -443,7 +454,7 @@ class Connection(asyncio.Protocol):
         self._shared.metrics.timeouts[what].inc()
         if what in (Wait.HEADERS, Wait.BODY):
             text = f"the {'header' if what is Wait.HEADERS else 'body'} was not whole in time"
-            self._answer_last(problem_answer(describe(Problem.REQUEST_TIMEOUT, text)))
+            self._answer_last(self._shared.app.refusal(Problem.REQUEST_TIMEOUT, text, None))
         elif self.transport.get_write_buffer_size():
             self.transport.abort()  # closing would wait for the client to read
         else:

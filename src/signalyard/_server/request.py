@@ -6,6 +6,9 @@ from urllib.parse import unquote
 
 import httptools
 
+ID_HEADER = b"x-request-id"
+"""Carries a request's id, both ways."""
+
 
 class Request:
     """One request. ``received`` is the monotonic time of its last byte, nanoseconds; ``client`` the address that it came from.

@@ -1,0 +1,13 @@
+"""What a request is answered with."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """A whole HTTP answer; its length is the body's."""
+
+    status: int
+    content_type: bytes
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
