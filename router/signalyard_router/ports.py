@@ -12,7 +12,7 @@ import msgspec
 
 from signalyard.problems import ModelError, Problem, RouterError
 from signalyard.profile import ModelCard, ScoredRows
-from signalyard.wire import Decision, Opinion
+from signalyard.wire import Decision, Opinion, Signal
 from signalyard.words import Direction
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.breaker import BreakerState
@@ -222,6 +222,23 @@ class Journal(Protocol):
         """Keep what is worth a record and not a write of its own; it goes out with a later commit, or is lost with it.
 
         The answer is how many were taken: what waits is bounded. Never blocks.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Where signals go besides the answers to their callers."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from other sinks; of the letters a-z, digits and ``-``, because a file is named after it."""
+        ...
+
+    async def send(self, signals: Sequence[Signal]) -> None:
+        """Hand signals on, in their order, each at least once; it returns when they need not be kept for it any longer.
+
+        Raises OSError where not all of them have left; then all of them are handed to it again. Whoever calls bounds it in time by
+        cancelling.
         """
         ...
 

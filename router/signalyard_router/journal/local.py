@@ -17,7 +17,7 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Decision, Opinion
 from signalyard_router.journal.checkpoint import Checkpoint, newest
 from signalyard_router.journal.metrics import JournalMetrics
-from signalyard_router.journal.segments import Tail, encode, read, segment_name, segment_number
+from signalyard_router.journal.segments import End, Tail, encode, read, segment_name, segment_number
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
 from signalyard_router.rules.conclude import conclude
@@ -329,6 +329,11 @@ class LocalJournal:
     def segment(self) -> str:
         """The name of the segment that is being written."""
         return self._tail.segment
+
+    @property
+    def end(self) -> End:
+        """Up to where it is confirmed."""
+        return End(self._tail.segment, self._tail.size, self._tail.digest)
 
     def note(self, notes: Sequence[ShadowNote]) -> int:
         taken = notes[: max(0, _NOTES - len(self._notes))]

@@ -1,8 +1,11 @@
 """What the local journal counts."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Gauge
 
-from signalyard_router.counting import Counter, Histogram
+from signalyard_router.counting import Count, Counter, Histogram
 
 
 class JournalMetrics:
@@ -70,3 +73,56 @@ class ArchiveMetrics:
             "Journal time since the newest record of the oldest complete segment that is not archived; 0 without one",
             registry=registry,
         )
+
+
+class OutboxMetrics:
+    """What readers of the outbox hand on; one of these for all of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._signals = Counter(
+            "signalyard_outbox_signals_total",
+            "Signals that were handed to a sink, or had expired before",
+            ["sink", "result"],
+            registry=registry,
+        )
+        self._failures = Counter(
+            "signalyard_outbox_failures_total", "Attempts to hand signals on that failed", ["sink"], registry=registry
+        )
+        self._cursors = Counter(
+            "signalyard_outbox_cursors_total", "Cursors saved, by result", ["sink", "result"], registry=registry
+        )
+        self._skipped = Counter(
+            "signalyard_outbox_skipped_segments_total",
+            "Segments that retention removed before a sink had all of their signals",
+            ["sink"],
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "signalyard_outbox_waiting_seconds",
+            "How long the oldest signal has waited to be handed on",
+            ["sink"],
+            registry=registry,
+        )
+
+    def of(self, sink: str, waiting: Callable[[], float]) -> "SinkMetrics":
+        """The counters of one sink; ``waiting`` tells, whenever it is asked, for how many seconds its oldest signal has waited."""
+        self._waiting.labels(sink).set_function(waiting)
+        return SinkMetrics(
+            sent=self._signals.labels(sink, "sent"),
+            expired=self._signals.labels(sink, "expired"),
+            failed=self._failures.labels(sink),
+            saved=self._cursors.labels(sink, "ok"),
+            unsaved=self._cursors.labels(sink, "failed"),
+            skipped=self._skipped.labels(sink),
+        )
+
+
+class SinkMetrics(NamedTuple):
+    """The counters of one sink."""
+
+    sent: Count
+    expired: Count
+    failed: Count
+    saved: Count
+    unsaved: Count
+    skipped: Count

@@ -56,6 +56,14 @@ class Tail(msgspec.Struct):
     since: int = 0
 
 
+class End(msgspec.Struct, frozen=True):
+    """Up to where a journal that is being written is confirmed; ``digest`` is that of its last line."""
+
+    segment: str
+    size: int
+    digest: str
+
+
 class Ends(msgspec.Struct, frozen=True):
     """What the first and the last line of a complete segment say of it.
 

@@ -52,3 +52,23 @@ class UpkeepSettings:
 
     longest_pause_seconds: float = 60.0
     """The longest such pause, in seconds."""
+
+
+@dataclass(frozen=True)
+class OutboxSettings:
+    """How signals are handed to sinks. All times are seconds."""
+
+    send_seconds: float = 5.0
+    """How long a sink may take for what it is handed at once, before it is handed the same again."""
+
+    first_pause_seconds: float = 0.1
+    """The pause after a failed attempt; it doubles with each that follows."""
+
+    longest_pause_seconds: float = 5.0
+    """The longest such pause; after an outage of the sink, it is how much later than the sink the signals are back."""
+
+    save_seconds: float = 1.0
+    """How often a cursor that has moved is saved: what was handed on since is handed on again after a crash."""
+
+    close_seconds: float = 2.0
+    """How long a shutdown waits for signals that are on their way to a sink."""
