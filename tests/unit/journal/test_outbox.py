@@ -198,7 +198,7 @@ def test_a_sink_that_fails_is_handed_the_same_again_after_growing_pauses(fault):
         sink.fail, sink.fault = 4, fault
         begun = sim.loop.now
         emitted = await process.emit(1, 2, 3)
-        while process.value("signals_total", result="sent") == 0:
+        while process.value("signals_total", result="sent") == 0:  # noqa: ASYNC110 -- what is waited for is a counter
             await asyncio.sleep(0.01)
         assert round((sim.loop.now - begun) / 1e8) == 15  # 0.1 + 0.2 + 0.4 + 0.8 seconds
         assert without_repeats(sink.ids) == emitted
