@@ -13,11 +13,11 @@ DEV := $(VENV)/dev/bin
 LOCKED := router runtimes dev
 
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
-EXTRAS_router := --extra router --extra archive
+EXTRAS_router := --extra router --extra archive --extra redis
 EXTRAS_runtimes := --extra bundles --extra serve --extra lightgbm --extra sklearn
 # An image holds one framework, at the versions of the runtimes' lock.
 FRAMEWORKS := lightgbm sklearn
-EXTRAS_dev := --extra router --extra archive --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
+EXTRAS_dev := --extra router --extra archive --extra redis --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
 
 # Helm as a library and what judges the charts; together they weigh more than everything else.
 CHARTS := $(VENV)/charts/bin
@@ -25,8 +25,8 @@ CHARTS := $(VENV)/charts/bin
 # What the benchmark compares with; they know nothing of us.
 PEERS := peer peer-httptools
 
-# An S3 server for the tests: it does not install beside the rest.
-STANDINS := s3
+# Servers for the tests: an S3 API, which does not install beside the rest, and Valkey, whose package is a plugin of pytest besides.
+STANDINS := s3 valkey
 
 .PHONY: help
 help: ## list the targets

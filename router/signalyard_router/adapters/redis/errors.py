@@ -1,0 +1,24 @@
+"""What goes wrong between the router and a Redis server.
+
+    RedisWireError
+    ├── LostError      no connection, or it broke, or time ran out: what was asked for may have been done
+    └── RefusedError   the server answered with an error: nothing was done
+
+They stay inside the adapter. `connection` makes them of redis-py's, and nobody else knows those.
+"""
+
+
+class RedisWireError(Exception):
+    """The root of what commands raise."""
+
+
+class LostError(RedisWireError):
+    """There is no answer."""
+
+
+class RefusedError(RedisWireError):
+    """An answer that is an error. ``code`` is its first word: NOGROUP, READONLY, OOM, LOADING, WRONGTYPE, NOAUTH and so on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = message.partition(" ")[0]
