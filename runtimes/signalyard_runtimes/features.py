@@ -21,7 +21,7 @@ Mask = npt.NDArray[np.bool_]
 
 _COLUMNS_POINTER = f"/inputs/0/parameters/{COLUMNS_PARAMETER}"
 _KNOWN_ORDERS = 64
-_LARGEST = float(np.finfo(np.float64).max)
+LARGEST = float(np.finfo(np.float64).max)
 _NUMBER_TYPES = frozenset((float, int, type(None)))
 
 
@@ -44,10 +44,10 @@ class Features:
         self._names = schema.names
         # The ends of the finite numbers stand for "no bound": what lies beyond them is infinite, and refused.
         self._minimum = np.array(
-            [-_LARGEST if item.minimum is None else item.minimum for item in features], dtype=np.float64
+            [-LARGEST if item.minimum is None else item.minimum for item in features], dtype=np.float64
         )
         self._maximum = np.array(
-            [_LARGEST if item.maximum is None else item.maximum for item in features], dtype=np.float64
+            [LARGEST if item.maximum is None else item.maximum for item in features], dtype=np.float64
         )
         self._refused = np.array([item.missing == "refuse" for item in features])
         self._fill = np.array([np.nan if item.fill is None else item.fill for item in features])
@@ -64,7 +64,7 @@ class Features:
         A column may be left out where every row may miss it. Raises CallerError (unknown_feature, missing_feature,
         duplicate_feature) where the columns are wrong: then no row can be scored.
         """
-        order = self._order(columns)
+        order = self.order(columns)
         # Column -1 of the padded values is a missing one.
         matrix = values if order is None else np.column_stack((values, np.full(len(values), np.nan)))[:, order]
         bad = self._bad(matrix)
@@ -74,11 +74,15 @@ class Features:
         row_error = [""] * len(matrix)
         for row in np.flatnonzero(faulty):
             column = int(bad[row].argmax())
-            row_error[row] = _explain(self._features[column], float(matrix[row, column]))
+            row_error[row] = explain(self._features[column], float(matrix[row, column]))
         good = np.flatnonzero(~faulty)
         return Built(self._prepare(matrix[good]), good, row_error)
 
-    def _order(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
+    def order(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
+        """Where each feature of the model stands among ``columns``, -1 where it is left out; None where they are the model's own.
+
+        Raises CallerError as `build` does.
+        """
         if columns == self._names:
             return None
         order = self._orders.get(columns)
@@ -116,13 +120,23 @@ class Features:
         return worse
 
     def _prepare(self, matrix: Matrix) -> Matrix:
-        if self._fills:
-            matrix = np.where(np.isnan(matrix), self._fill, matrix)
-        if self._steps:
-            matrix = matrix.copy()
-            for step in self._steps:
-                step(matrix)
+        if not self.prepares:
+            return matrix
+        matrix = matrix.copy()
+        self.prepare(matrix)
         return matrix
+
+    @property
+    def prepares(self) -> bool:
+        """Whether anything is done to good rows at all."""
+        return self._fills or bool(self._steps)
+
+    def prepare(self, matrix: Matrix) -> None:
+        """Fill the gaps of good rows and apply the declared steps, in place."""
+        if self._fills:
+            np.copyto(matrix, self._fill, where=np.isnan(matrix))
+        for step in self._steps:
+            step(matrix)
 
 
 def to_values(data: Sequence[object], rows: int, width: int) -> Matrix:
@@ -152,7 +166,8 @@ def _wrong_data(detail: str) -> Exception:
     return error(Problem.INVALID_SNAPSHOT, detail, "/inputs/0/data")
 
 
-def _explain(feature: Feature, value: float) -> str:
+def explain(feature: Feature, value: float) -> str:
+    """Why this value of the feature cannot be scored."""
     if np.isnan(value):
         return f"{feature.name}: is missing and the model needs it"
     if np.isinf(value):

@@ -11,7 +11,9 @@ from signalyard_runtimes import engines
 from signalyard_runtimes.bundle import library, store
 from signalyard_runtimes.bundle.manifest import Description, Framework, GoldenRows, Tolerance, invalid
 from signalyard_runtimes.calibration import confidence
+from signalyard_runtimes.engines.row import row_of
 from signalyard_runtimes.features import Features, Matrix, to_values
+from signalyard_runtimes.one_row import OneRow
 
 
 class Scorer:
@@ -79,6 +81,18 @@ class Scorer:
             confidence=confidences,
             row_error=row_error,
         )
+
+    def row(self, columns: tuple[str, ...]) -> OneRow:
+        """A way for single rows of ``columns``, for one thread: its memory is kept from row to row.
+
+        Raises CallerError where the columns are wrong.
+        """
+        schema = self.card.schema
+        return OneRow(schema, self._features, columns, row_of(self._engine, len(schema.features)))
+
+    def confidence(self, score: float) -> float | None:
+        """The confidence that goes with a score, None where the model is not calibrated."""
+        return None if self._confidence is None else float(self._confidence(np.array([score]))[0])
 
 
 def load(path: Path, digest: str | None = None) -> Scorer:

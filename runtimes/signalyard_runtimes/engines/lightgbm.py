@@ -1,9 +1,13 @@
 """LightGBM, from the text form of a Booster."""
 
+import threading
+
 import lightgbm as lgb
 import numpy as np
 
 from signalyard.problems import Problem, error
+from signalyard_runtimes.engines.lightgbm_row import FastPrediction, fast_prediction
+from signalyard_runtimes.engines.row import MatrixRow, Row
 from signalyard_runtimes.features import Matrix, Vector
 
 
@@ -12,6 +16,8 @@ class LightGBMEngine:
 
     def __init__(self, booster: lgb.Booster) -> None:
         self.booster = booster
+        self._prediction = fast_prediction(booster)
+        self._here = None if self._prediction is None else _Here(self._prediction)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -23,7 +29,26 @@ class LightGBMEngine:
         # LightGBM takes the shape of an empty matrix for an error.
         if not len(matrix):
             return np.empty(0)
+        if len(matrix) == 1 and self._here is not None:
+            row = self._here.row
+            # Another number of features is left to LightGBM to refuse: a single one would be spread over all of them here.
+            if matrix.shape == row.values.shape:
+                row.values[:] = matrix
+                return np.array([row.score()])
         return np.asarray(self.booster.predict(matrix, num_threads=1), dtype=np.float64)
+
+    def row(self) -> Row:
+        """A place for one row, for one thread; see `engines.row`."""
+        if self._prediction is None:
+            return MatrixRow(self, self.booster.num_feature())
+        return self._prediction.row()
+
+
+class _Here(threading.local):
+    """Each thread's own place for a row."""
+
+    def __init__(self, prediction: FastPrediction) -> None:
+        self.row = prediction.row()
 
 
 def load(artifact: bytes) -> LightGBMEngine:
