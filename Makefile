@@ -79,7 +79,7 @@ $(CHECKERS)/usr/bin/%:
 test: setup $(VENV)/charts/.ready $(STANDINS:%=$(VENV)/%/.ready) $(MISSING) ## unit tests, simulated worlds, tests with real parts, charts, rules; no cluster, no Docker, under eight minutes
 	@echo "== stage 1: unit"; $(DEV)/pytest -q -n 2 tests/unit
 	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q -n 2 tests/sim
-	@echo "== stage 3: real parts"; $(DEV)/pytest -q tests/parts
+	@echo "== stage 3: real parts"; $(DEV)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/parts
 	@echo "== stage 4: charts"; $(CHARTS)/pytest -q tests/chart
 	@echo "== stage 5: rules and dashboards"; $(DEV)/pytest -q tests/rules
 
@@ -93,7 +93,7 @@ PACKAGE_docker-registry := docker-registry
 
 .PHONY: test-registry
 test-registry: setup $(STANDINS:%=$(VENV)/%/.ready) $(REGISTRY) ## bundles to and from Debian's docker-registry
-	@PATH="$$PATH:$(CURDIR)/$(CHECKERS)/usr/bin" REGISTRY=docker-registry $(DEV)/pytest -q tests/parts/bundles/test_stores.py
+	@PATH="$$PATH:$(CURDIR)/$(CHECKERS)/usr/bin" REGISTRY=docker-registry $(DEV)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/parts/bundles/test_stores.py
 
 .PHONY: sim
 sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123

@@ -402,8 +402,9 @@ class Disk(Protocol):
         """At most ``count`` bytes from ``offset`` on; fewer where the file ends."""
         ...
 
-    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
-        """Write a file whole, or leave what was there: on the medium before it returns, off the event loop."""
+    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> None:
+        """Write a file whole, piece by piece as they come, or leave what was there: on the medium before it returns, off the event
+        loop."""
         ...
 
     async def remove(self, path: str) -> None:

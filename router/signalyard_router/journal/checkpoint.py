@@ -34,6 +34,9 @@ _PREFIX, _SUFFIX = "checkpoint-", ".jsonl"
 _SLICE = 32
 """What is encoded at once: well under a tenth of a millisecond of the loop that decides."""
 
+_PIECE = 256 * 1024
+"""What is handed to the disk at once, bytes."""
+
 _log = logging.getLogger("signalyard.router.journal")
 _Item = TypeVar("_Item")
 
@@ -108,16 +111,19 @@ def checkpoint_number(name: str) -> int:
     return int(digits) if name == f"{_PREFIX}{digits}{_SUFFIX}" and digits.isdigit() else 0
 
 
-async def encode(checkpoint: Checkpoint) -> list[bytes]:
-    """The file's content in pieces. The event loop gets its turn after each of them."""
-    content: list[bytes] = []
+async def encode(checkpoint: Checkpoint) -> AsyncIterator[bytes]:
+    """The file's content in pieces. The event loop gets its turn within each of them, and no more than one is held: what a whole
+    checkpoint takes at once, the process would keep."""
+    piece = bytearray()
     hasher = hashlib.sha256()
     async for part in _parts(checkpoint):
         line = _encoder.encode(part) + b"\n"
         hasher.update(line)
-        content.append(line)
-    content.append(_encoder.encode(_End(hasher.hexdigest())) + b"\n")
-    return content
+        piece += line
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece) + _encoder.encode(_End(hasher.hexdigest())) + b"\n"
 
 
 async def _parts(checkpoint: Checkpoint) -> AsyncIterator[_Part]:

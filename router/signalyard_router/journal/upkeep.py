@@ -149,7 +149,7 @@ class Upkeep:
                 # The checkpoint must not be on the medium before the records that it stands for.
                 for file in files:
                     await file.write_and_sync(b"")
-                await self._disk.replace(f"{self._folder}/{name}", await encode(checkpoint))
+                await self._disk.replace(f"{self._folder}/{name}", encode(checkpoint))
             finally:
                 for file in files:
                     file.close()

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
 from signalyard_router.ports import AppendFile, Disk
 from signalyard_router.world.real import RealDisk
@@ -42,7 +42,7 @@ class FaultyDisk:
     def read_range(self, path: str, offset: int, count: int) -> bytes:
         return self._disk.read_range(path, offset, count)
 
-    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
+    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> None:
         await self._upkeep(path)
         await self._disk.replace(path, pieces)
 

@@ -1,14 +1,16 @@
 """The real clocks, network and disk."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from signalyard_router.ports import AppendFile, Clock, Disk, Listener, Network
 
@@ -113,8 +115,18 @@ class RealDisk:
             file.seek(offset)
             return file.read(count)
 
-    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._upkeep, _replace, Path(path), pieces)
+    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        successor = _Successor(Path(path))
+        try:
+            await loop.run_in_executor(self._upkeep, successor.begin)
+            async for piece in pieces:
+                await loop.run_in_executor(self._upkeep, successor.write, piece)
+            await loop.run_in_executor(self._upkeep, successor.take_its_place)
+        except BaseException:
+            # Its thread has one job at a time: behind a write that is still running where this was cancelled.
+            self._upkeep.submit(successor.discard)
+            raise
 
     async def remove(self, path: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._upkeep, Path(path).unlink)
@@ -147,18 +159,38 @@ class RealDisk:
         return lambda: os.close(fd)
 
 
-def _replace(path: Path, pieces: Sequence[bytes]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines(pieces)
+class _Successor:
+    """What is to take a file's place, written beside it. Every method may raise OSError, and blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f"{path.name}.part")
+        self._file: BinaryIO | None = None
+
+    def begin(self) -> None:
+        self._file = self._part.open("wb")
+
+    def write(self, piece: bytes) -> None:
+        self._open.write(piece)
+
+    def take_its_place(self) -> None:
+        with self._open as file:
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)  # on a full disk it would take the room of records
-        raise
-    _sync_folder(path.parent)
+        self._part.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """On a full disk it would take the room of records."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what it could not write before it cannot write now
+                self._file.close()
+            self._part.unlink(missing_ok=True)
+
+    @property
+    def _open(self) -> BinaryIO:
+        assert self._file is not None
+        return self._file
 
 
 def _sync_folder(path: Path) -> None:

@@ -5,7 +5,7 @@ import errno
 import os
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
 from signalyard_router.ports import AppendFile
@@ -115,9 +115,10 @@ class MountedDisk:
     def read_range(self, path: str, offset: int, count: int) -> bytes:
         return self.read(path)[offset : offset + count]
 
-    async def replace(self, path: str, pieces: Sequence[bytes]) -> None:
+    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> None:
         file = _File(f"{path}.new")
-        await _SimAppendFile(self, self._disk, file).write_and_sync(b"".join(pieces))
+        content = b"".join([piece async for piece in pieces])
+        await _SimAppendFile(self, self._disk, file).write_and_sync(content)
         self.check(path)
         file.path = path
         self._disk._files[path] = file
