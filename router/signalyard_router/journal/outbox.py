@@ -12,7 +12,7 @@ counted, here and not by the sink alone: an outage must not end in a heap of sig
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -287,10 +287,14 @@ class Outbox:
         digest = cursor.digest or hashlib.sha256(self._last).hexdigest()
         content = msgspec.json.encode(msgspec.structs.replace(cursor, digest=digest))
         try:
-            await self._disk.replace(self._path, [content])
+            await self._disk.replace(self._path, _whole(content))
         except OSError as exc:
             self._metrics.unsaved.inc()
             _log.error("event=cursor_not_saved sink=%s error=%s", self._sink.name, exc)
             return
         self._metrics.saved.inc()
         self._saved = cursor
+
+
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    yield content
