@@ -287,7 +287,7 @@ class Outbox:
         digest = cursor.digest or hashlib.sha256(self._last).hexdigest()
         content = msgspec.json.encode(msgspec.structs.replace(cursor, digest=digest))
         try:
-            await self._disk.replace(self._path, _whole(content))
+            await self._disk.replace(self._path, whole(content))
         except OSError as exc:
             self._metrics.unsaved.inc()
             _log.error("event=cursor_not_saved sink=%s error=%s", self._sink.name, exc)
@@ -296,5 +296,6 @@ class Outbox:
         self._saved = cursor
 
 
-async def _whole(content: bytes) -> AsyncIterator[bytes]:
+async def whole(content: bytes) -> AsyncIterator[bytes]:
+    """A file of one piece."""
     yield content

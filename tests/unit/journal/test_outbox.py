@@ -9,7 +9,7 @@ from tests.unit.journal.conftest import RULES, scored
 
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.metrics import OutboxMetrics
-from signalyard_router.journal.outbox import Cursor, Outbox, cursor_name
+from signalyard_router.journal.outbox import Cursor, Outbox, cursor_name, whole
 from signalyard_router.journal.segments import PIECE
 from signalyard_router.journal.settings import JournalSettings, OutboxSettings
 from signalyard_router.rules.units import SECOND
@@ -311,7 +311,7 @@ def test_a_cursor_that_is_none_stops_nobody(content):
         sink, disk = Sink(), sim.disk()
         world = sim.world(Node("router"), disk)
         world.disk.make_folder("j")
-        await world.disk.replace(f"j/{cursor_name('test')}", [content])
+        await world.disk.replace(f"j/{cursor_name('test')}", whole(content))
         process = Process(sim, disk, sink)
         await process.outbox.start()
         emitted = await process.emit(1, 2, 3)
