@@ -179,6 +179,12 @@ _PORT = click.IntRange(0, 65535)
 @_option("--metrics-port", default=8082, type=_PORT, help="Prometheus metrics, /metrics; 0 for any free port.")
 @_option("--warmup", default=200, type=click.IntRange(0), help="Requests to each model before it is ready.")
 @_option(
+    "--max-body-bytes",
+    default=32 * 1024 * 1024,
+    type=click.IntRange(1024),
+    help="The largest body of a REST request; reading a large one keeps everybody else waiting.",
+)
+@_option(
     "--require",
     multiple=True,
     metavar="sha256:…",
@@ -191,6 +197,7 @@ def serve(
     grpc_port: int,
     metrics_port: int,
     warmup: int,
+    max_body_bytes: int,
     require: tuple[str, ...],
 ) -> None:
     """Serve every bundle below DIR by the Open Inference Protocol, REST and gRPC.
@@ -220,6 +227,7 @@ def serve(
                 grpc_port=grpc_port,
                 metrics_port=metrics_port,
                 warmup=warmup,
+                max_body_bytes=max_body_bytes,
                 require=frozenset(map(check_digest, require)),
             )
         )

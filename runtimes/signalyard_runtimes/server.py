@@ -17,34 +17,36 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-import uvicorn
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings, Settings
 from prometheus_client import disable_created_metrics, make_asgi_app
 
+from signalyard._server.bounds import ConnectionSettings
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.manifest import Manifest
+from signalyard_runtimes.lanes.fast import FastLane
+from signalyard_runtimes.lanes.front import Front
+from signalyard_runtimes.lanes.server import HttpServer
+from signalyard_runtimes.lanes.target import Targets
 from signalyard_runtimes.mlserver import grpc
-from signalyard_runtimes.mlserver.metrics import watch_readiness
+from signalyard_runtimes.mlserver.metrics import HttpMetrics, watch_readiness
 from signalyard_runtimes.mlserver.planes import model_settings, planes
 from signalyard_runtimes.mlserver.readiness import Readiness
-from signalyard_runtimes.mlserver.rest import App, rest_app
+from signalyard_runtimes.mlserver.rest import rest_app
 from signalyard_runtimes.scorer import Scorer
 from signalyard_runtimes.warmup import warm_up
 
 _GRACE_SECONDS = 5
-# Longer than the idle time after which a caller's pool lets go of a connection: a server that closes first loses requests.
-_KEEP_ALIVE_SECONDS = 75
+_SCRAPE_BYTES = 65_536
 
 
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to serve. A port of 0 means any free one. ``warmup`` is in requests a model.
+    """How to serve. A port of 0 means any free one. ``warmup`` is in requests a model, ``max_body_bytes`` bounds a REST request.
 
     ``require`` are the digests of the bundles that must be served, and no others; empty where any may be.
     """
@@ -55,6 +57,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     grpc_port: int
     metrics_port: int
     warmup: int
+    max_body_bytes: int = 32 * 1024 * 1024
     require: frozenset[str] = frozenset()
 
 
@@ -96,14 +99,18 @@ async def _serve(settings: ServeSettings) -> None:
     grpc_server, grpc_port = await grpc.start(
         _address(settings.host, settings.grpc_port), data_plane, handlers, readiness
     )
-    servers = [_Server.of(rest_app(mlserver, data_plane, handlers, readiness)), _Server.of(make_asgi_app())]
-    running = [
-        asyncio.create_task(server.serve(sockets=[listening]))
-        for server, listening in zip(servers, (http_socket, metrics_socket), strict=True)
-    ]
+    targets = Targets(registry, data_plane)
+    front = Front(
+        rest_app(mlserver, data_plane, handlers, readiness), [FastLane(targets)], HttpMetrics(), settings.max_body_bytes
+    )
+    rest = await HttpServer.start(http_socket, front, ConnectionSettings(max_body_bytes=settings.max_body_bytes))
+    front.metrics.watch(lambda: len(rest.open.tasks), lambda: len(rest.open.connections))
+    scrapes = await HttpServer.start(
+        metrics_socket, Front(make_asgi_app(), (), HttpMetrics(), _SCRAPE_BYTES), ConnectionSettings()
+    )
     try:
         warm = asyncio.create_task(warm_up(http_socket.getsockname(), scorers, settings.warmup))
-        await asyncio.wait({warm, stop, *running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({warm, stop}, return_when=asyncio.FIRST_COMPLETED)
         if warm.done():
             warm.result()
             gc.collect()
@@ -114,13 +121,12 @@ async def _serve(settings: ServeSettings) -> None:
                 f"signalyard serve: ready, {len(scorers)} models, http {ports[0]}, grpc {grpc_port}, metrics {ports[1]}",
                 flush=True,
             )
-            await asyncio.wait({stop, *running}, return_when=asyncio.FIRST_COMPLETED)
+            await stop
         warm.cancel()
     finally:
         readiness.close()
-        for server in servers:
-            server.should_exit = True
-        await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), *running)
+        await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), rest.drain(_GRACE_SECONDS))
+        await scrapes.drain(_GRACE_SECONDS)
 
 
 async def _load(registry: MultiModelRegistry, settings: ServeSettings) -> tuple[list[ModelSettings], list[Scorer]]:
@@ -173,30 +179,6 @@ def mlserver_settings(host: str) -> Settings:
         kafka_enabled=False,
         root_path="",
     )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its hold on the process's signals."""
-
-    @classmethod
-    def of(cls, app: App) -> "_Server":
-        return cls(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                ws="none",
-                loop="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
-        )
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        return nullcontext()
 
 
 def _listen(host: str, port: int, purpose: str) -> socket.socket:

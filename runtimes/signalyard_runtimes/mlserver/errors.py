@@ -12,6 +12,9 @@ _STATUS = {problem: _STATUS_OF_FAULT[entry.fault] for problem, entry in CATALOGU
     Problem.METHOD_NOT_ALLOWED: 405,
     Problem.BODY_TOO_LARGE: 413,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
+    Problem.REQUEST_TIMEOUT: 408,
+    Problem.OVERLOADED: 503,
+    Problem.DRAINING: 503,
 }
 
 

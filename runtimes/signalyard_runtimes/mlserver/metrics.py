@@ -4,11 +4,12 @@ These live in a module of their own because MLServer reloads the module of the c
 cannot be registered twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from signalyard._memory import memory_limit
+from signalyard._server.bounds import Refusal, Wait
 from signalyard.profile import ModelCard, ScoredRows
 
 _LABELS = ("model", "version")
@@ -32,6 +33,39 @@ _LOAD_SECONDS = Gauge(
 _INFO = Gauge("signalyard_model_info", "1 for each loaded bundle", (*_LABELS, "digest"))
 _READY = Gauge("signalyard_model_ready", "1 while the server takes requests for the bundle, else 0", _LABELS)
 Gauge("signalyard_memory_limit_bytes", "What the process may use of memory, 0 without a limit").set(memory_limit())
+_TIMEOUTS = Counter(
+    "signalyard_model_http_timeouts",
+    "Connections that ran out of time, by what was waited for; idle and linger are how connections normally end",
+    ("waited_for",),
+)
+_REFUSALS = Counter(
+    "signalyard_model_http_refusals",
+    "Requests and connections that were refused before they were read whole, by reason",
+    ("reason",),
+)
+_ERRORS = Counter(
+    "signalyard_model_http_errors", "REST requests that were answered with an error, by status", ("status",)
+)
+_IN_FLIGHT = Gauge("signalyard_model_http_requests_in_flight", "REST requests that are read and not answered yet")
+_CONNECTIONS = Gauge("signalyard_model_http_connections", "Open REST connections")
+
+
+class HttpMetrics:
+    """What is counted of the REST server."""
+
+    def __init__(self) -> None:
+        self.timeouts: Mapping[Wait, Counter] = {wait: _TIMEOUTS.labels(wait) for wait in Wait}
+        self.refusals: Mapping[Refusal, Counter] = {reason: _REFUSALS.labels(reason) for reason in Refusal}
+        self._errors = {status: _ERRORS.labels(str(status)) for status in (400, 404, 405, 413, 415, 500, 503, 504)}
+
+    def failed(self, status: int) -> None:
+        """A request was answered with an error."""
+        (self._errors.get(status) or _ERRORS.labels(str(status))).inc()
+
+    def watch(self, in_flight: Callable[[], float], connections: Callable[[], float]) -> None:
+        """Read the gauges off the server, when they are asked for."""
+        _IN_FLIGHT.set_function(in_flight)
+        _CONNECTIONS.set_function(connections)
 
 
 def watch_readiness(cards: Iterable[ModelCard], is_open: Callable[[], bool]) -> None:

@@ -64,9 +64,19 @@ class BundleModel:
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Score the rows; a row that cannot be scored has its ``row_error``, and changes nothing for the others."""
-        call = budget.current()
         try:
-            columns, values = _read(payload)
+            try:
+                columns, values = _read(payload)
+            except SignalyardError as exc:
+                self._count(exc)
+                raise
+            return _response(await self.score(budget.current(), columns, values))
+        except SignalyardError as exc:
+            raise to_mlserver(exc) from exc
+
+    async def score(self, call: budget.Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
+        """Score ``values`` [rows, len(columns)] and count it. Raises SignalyardError, counted too."""
+        try:
             if len(values) <= _INLINE_ROWS:
                 answer = self._score(call, columns, values)
             else:
@@ -74,9 +84,9 @@ class BundleModel:
                 answer = await loop.run_in_executor(self._thread, self._score, call, columns, values)
         except SignalyardError as exc:
             self._count(exc)
-            raise to_mlserver(exc) from exc
+            raise
         self._metrics.answered(answer, perf_counter() - call.arrived)
-        return _response(answer)
+        return answer
 
     def _score(self, call: budget.Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
         call.check()

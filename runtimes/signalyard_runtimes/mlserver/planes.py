@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlserver.errors import MLServerError
 from mlserver.handlers import DataPlane, ModelRepositoryHandlers
+from mlserver.middleware import InferenceMiddlewares
 from mlserver.registry import MultiModelRegistry
 from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters, ModelSettings, Settings
@@ -33,8 +34,33 @@ def model_settings(path: Path, manifest: Manifest) -> ModelSettings:
     )
 
 
+class PlaneMetrics(NamedTuple):
+    """MLServer's own metrics of one model and version, as a caller names them."""
+
+    success: Any
+    failure: Any
+    seconds: Any
+
+
 class BundlePlane(DataPlane):  # type: ignore[misc] # MLServer ships no type information
-    """MLServer's data plane."""
+    """MLServer's data plane, without the headers that it adds for CloudEvents: a caller's id would become a header unread."""
+
+    def __init__(self, settings: Settings, registry: MultiModelRegistry) -> None:
+        super().__init__(settings, registry)
+        self._inference_middleware = InferenceMiddlewares()
+        self._known: dict[tuple[str, str | None], PlaneMetrics] = {}
+
+    def metrics(self, name: str, version: str | None) -> PlaneMetrics:
+        """What MLServer counts of a model that is there."""
+        known = self._known.get((name, version))
+        if known is None:
+            labels = {"model": name, "version": version}
+            known = self._known[(name, version)] = PlaneMetrics(
+                self._ModelInferRequestSuccess.labels(**labels),
+                self._ModelInferRequestFailure.labels(**labels),
+                self._ModelInferRequestDuration.labels(**labels),
+            )
+        return known
 
     @asynccontextmanager
     async def _infer_contextmanager(self, name: str, version: str | None = None) -> AsyncIterator[Any]:
@@ -77,6 +103,6 @@ def _refused(name: str) -> MLServerError:
 
 def planes(
     settings: Settings, registry: MultiModelRegistry, served: list[ModelSettings]
-) -> tuple[DataPlane, FixedModels]:
+) -> tuple[BundlePlane, FixedModels]:
     """The handlers behind both protocols."""
     return BundlePlane(settings, registry), FixedModels(BundleRepository(served), registry)

@@ -25,6 +25,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BUDGET_HEADER = BUDGET_HEADER.encode()
 
+INTERNAL = f"{Problem.INTERNAL}: the server failed in a way that it should not; its log says more"
+"""What a caller is told of an error that nobody foresaw."""
+
 
 def rest_app(settings: Settings, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness) -> App:
     """What the HTTP server runs."""
@@ -86,4 +89,4 @@ async def _http(_: Request, exc: Exception) -> Response:
 
 async def _internal(_: Request, exc: Exception) -> Response:
     """The traceback goes to the log, which Starlette sees to, and never to the client."""
-    return _answer(500, f"{Problem.INTERNAL}: the server failed in a way that it should not; its log says more")
+    return _answer(500, INTERNAL)
