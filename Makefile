@@ -109,7 +109,7 @@ FUZZ_SECONDS ?= 300
 .PHONY: test-faults
 test-faults: setup ## kill the router KILLS times under load for each durability, then fuzz every decoder for FUZZ_SECONDS; minutes
 	@echo "== kills"; KILLS=$(KILLS) $(DEV)/pytest -q tests/faults
-	@echo "== fuzz"; FUZZ_SECONDS=$(FUZZ_SECONDS) $(DEV)/pytest -q --show-capture=no tests/unit/fuzz
+	@echo "== fuzz"; FUZZ_SECONDS=$(FUZZ_SECONDS) $(DEV)/pytest -q --show-capture=no tests/unit/fuzz tests/unit/runtimes/test_fuzz_lanes.py
 
 E2E := PYTHONPATH=tests/e2e $(DEV)/python -m cluster
 

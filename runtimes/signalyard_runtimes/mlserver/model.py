@@ -67,10 +67,11 @@ class BundleModel:
         try:
             try:
                 columns, values = _read(payload)
+                wanted = _wanted(payload, self.scorer)
             except SignalyardError as exc:
                 self._count(exc)
                 raise
-            return _response(await self.score(budget.current(), columns, values))
+            return _response(await self.score(budget.current(), columns, values), wanted)
         except SignalyardError as exc:
             raise to_mlserver(exc) from exc
 
@@ -123,7 +124,21 @@ def _read(payload: InferenceRequest) -> tuple[tuple[str, ...], Matrix]:
     return columns, to_values(data, shape[0], shape[1])
 
 
-def _response(answer: ScoredRows) -> InferenceResponse:
+def _wanted(payload: InferenceRequest, scorer: Scorer) -> frozenset[str]:
+    """The names of the outputs to give: those asked for, all where none is. Raises CallerError."""
+    known = (profile.SCORE, *((profile.CONFIDENCE,) if scorer.card.calibrated else ()), profile.ROW_ERROR)
+    names = [output.name for output in payload.outputs or ()]
+    for index, name in enumerate(names):
+        if name not in known:
+            raise error(
+                Problem.INVALID_SNAPSHOT,
+                f"{name!r} is no output of this model: {', '.join(known)}",
+                f"/outputs/{index}/name",
+            )
+    return frozenset(names or known)
+
+
+def _response(answer: ScoredRows, wanted: frozenset[str]) -> InferenceResponse:
     outputs = [_numbers(profile.SCORE, answer.score)]
     if answer.confidence is not None:
         outputs.append(_numbers(profile.CONFIDENCE, answer.confidence))
@@ -134,7 +149,7 @@ def _response(answer: ScoredRows) -> InferenceResponse:
         model_name=answer.model,
         model_version=answer.version,
         parameters=Parameters(**{profile.DIGEST_PARAMETER: answer.digest}),
-        outputs=outputs,
+        outputs=[output for output in outputs if output.name in wanted],
     )
 
 

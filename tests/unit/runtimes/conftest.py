@@ -204,6 +204,7 @@ class Rest(NamedTuple):
     data_plane: Any
     handlers: Any
     engine: FakeEngine
+    registry: Any
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +245,7 @@ def rest(
     data_plane, handlers = planes(settings, registry, served)
     readiness = Readiness()
     readiness.admit()
-    return Rest(rest_app(settings, data_plane, handlers, readiness), settings, data_plane, handlers, engine)
+    return Rest(rest_app(settings, data_plane, handlers, readiness), settings, data_plane, handlers, engine, registry)
 
 
 @pytest.fixture
