@@ -220,14 +220,14 @@ class Connection:
             return Answer(head.status, self._read_to_end(data, until)), False
         return Answer(head.status, body), head.keep and not rest
 
-    def _read_head(self, data: bytes, until: float) -> tuple["_Head", bytes]:
+    def _read_head(self, data: bytes, until: float) -> tuple[Head, bytes]:
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_HEAD:
                 raise UnreadableError(f"its headers are longer than {MAX_HEAD} bytes")
             data += self._more(len(data), None, until)
         if end > MAX_HEAD:
             raise UnreadableError(f"its headers are longer than {MAX_HEAD} bytes")
-        return _parse_head(data[:end]), data[end + 4 :]
+        return parse_head(data[:end]), data[end + 4 :]
 
     def _read_to(self, data: bytes, size: int, until: float) -> bytes:
         if len(data) >= size:
@@ -316,14 +316,17 @@ class Connection:
             sock.close()
 
 
-class _Head(NamedTuple):
+class Head(NamedTuple):
+    """What the head of an answer says of what follows it."""
+
     status: int
     length: int | None
     chunked: bool
     keep: bool
 
 
-def _parse_head(head: bytes) -> _Head:
+def parse_head(head: bytes) -> Head:
+    """The head of an answer, without the empty line at its end. Raises UnreadableError."""
     lines = head.split(b"\r\n")
     start = lines[0]
     if (
@@ -359,7 +362,7 @@ def _parse_head(head: bytes) -> _Head:
                 pass
     if chunked and length is not None:
         raise UnreadableError("it has both a content-length and a transfer-encoding")
-    return _Head(int(start[9:12]), length, chunked, keep)
+    return Head(int(start[9:12]), length, chunked, keep)
 
 
 def _chunk_size(line: bytes) -> int:

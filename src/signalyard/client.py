@@ -14,50 +14,39 @@ also why a call on a kept connection that proves to be closed is sent once more 
 The errors are those of :mod:`signalyard.problems`: CallerError, ModelError and RouterError, by whose fault it was.
 """
 
-import math
 import os
 import string
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Self
+from urllib.parse import quote
 
 import msgspec
 
 from signalyard import _http
+from signalyard._bodies import Snapshots, encode, only, read_decisions, read_state
+from signalyard._url import read_url
+from signalyard.clients import LONGEST_DEADLINE, Background, Subscribing
+from signalyard.following import wanted
 from signalyard.problems import (
-    CallerError,
     Problem,
     ProblemDetails,
     RouterError,
     SignalyardError,
     error,
-    escape_pointer,
 )
-from signalyard.wire import BUDGET_HEADER, Columnar, Decision, Snapshot, StateAnswer
+from signalyard.subscription import Now, Subscription
+from signalyard.wire import BUDGET_HEADER, Decision, Snapshot, StateAnswer
+from signalyard.wires.rest import RestWire
 
-LONGEST_DEADLINE = 3600.0
-"""Seconds; a longer deadline is taken for a mistake of units."""
 _CLOSING = 1.0
 """Seconds that close() waits for the client's threads, which have been told to stop."""
-_INFINITE = (math.inf, -math.inf)
-_T = TypeVar("_T")
+_problem_decoder = msgspec.json.Decoder(ProblemDetails)
 _TOKEN_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._~+/=")
-
-
-class SeveralDecisionsError(CallerError):
-    """One decision was asked for and several routes decided; ``decisions`` holds them all, for they stand."""
-
-    def __init__(self, problem: Problem, detail: str, pointer: str, decisions: list[Decision]) -> None:
-        super().__init__(problem, detail, pointer)
-        self.decisions = decisions
-
-    def __reduce__(self) -> tuple[type["SeveralDecisionsError"], tuple[Problem, str, str, list[Decision]]]:
-        return type(self), (self.problem, self.detail, self.pointer, self.decisions)
 
 
 class Client:
@@ -78,7 +67,7 @@ class Client:
         connections: int = 4,
         token: str | None = None,
     ) -> None:
-        host, port, authority, prefix = _read_url(url)
+        host, port, authority, prefix = read_url(url)
         if not 0 < deadline <= LONGEST_DEADLINE:
             raise error(
                 Problem.INVALID_SETTING,
@@ -102,12 +91,12 @@ class Client:
             f"POST {prefix}/v1/predict HTTP/1.1\r\n{common}content-type: application/json\r\n{BUDGET_HEADER}: "
         ).encode()
         self._workers = _Workers(_http.Resolver(host, port), connections)
+        self._background = Background()
+        self._subscribing = Subscribing(self._background, lambda: RestWire(url, token))
         # The threads hold the workers and not the client, so that a forgotten client ends too.
         self._finalizer = weakref.finalize(self, self._workers.close)
 
-    def predict(
-        self, snapshots: Snapshot | Sequence[Snapshot] | Columnar, *, deadline: float | None = None
-    ) -> list[Decision]:
+    def predict(self, snapshots: Snapshots, *, deadline: float | None = None) -> list[Decision]:
         """Ask for decisions: one for each row and each route that matches it, in the order of the rows (``Decision.row``).
 
         In a request of several rows a bad one is a decision with the outcome ``rejected`` and its ``problem``. A single Snapshot
@@ -118,18 +107,14 @@ class Client:
         router_unreachable, internal where the answer cannot be read, and what the router itself answers.
         """
         until = self._until(deadline)
-        body = _encode(snapshots)
+        body = encode(snapshots)
         answer = self._call(
             lambda budget: b"%b%d\r\ncontent-length: %d\r\n\r\n%b" % (self._predict_head, budget, len(body), body),
             until,
         )
         if answer.status != 200:
             raise _problem(answer)
-        decisions = _decode(_decisions_decoder, answer.body)
-        if isinstance(decisions, Decision):
-            decisions = [decisions]
-        _check_rows(snapshots, decisions)
-        return decisions
+        return read_decisions(snapshots, answer.body)
 
     def predict_one(self, snapshot: Snapshot, *, deadline: float | None = None) -> Decision:
         """Ask for the decision on one snapshot, in ``deadline`` seconds. Raises as :meth:`predict` does.
@@ -137,18 +122,7 @@ class Client:
         For instruments that one route serves, or a snapshot that names its route. Where several routes decided, their decisions
         stand and SeveralDecisionsError (a CallerError, unknown_route) carries them; where none did, RouterError (internal).
         """
-        decisions = self.predict(snapshot, deadline=deadline)
-        if len(decisions) == 1:
-            return decisions[0]
-        if not decisions:
-            raise error(Problem.INTERNAL, "the router answered one snapshot with no decision")
-        routes = ", ".join(decision.route for decision in decisions)
-        raise SeveralDecisionsError(
-            Problem.UNKNOWN_ROUTE,
-            f"the routes {routes} decided on {snapshot.symbol}: name one in the snapshot, or use predict()",
-            "/route",
-            decisions,
-        )
+        return only(snapshot, self.predict(snapshot, deadline=deadline))
 
     def state(
         self, symbol: str | None = None, route: str | None = None, *, deadline: float | None = None
@@ -165,7 +139,16 @@ class Client:
         answer = self._get("/v1/state" + ("?" + "&".join(asked) if asked else ""), self._until(deadline))
         if answer.status != 200:
             raise _problem(answer)
-        return _decode(_state_decoder, answer.body)
+        return read_state(answer.body)
+
+    def subscribe(
+        self, symbols: str | Collection[str] = (), *, route: str | None = None, now: Now = time.time_ns
+    ) -> Subscription:
+        """Signals of some instruments, or of all, as they leave; see :mod:`signalyard.subscription`. Never blocks.
+
+        ``now`` is the time by which they expire, for a router that runs on another clock than the machine's.
+        """
+        return self._subscribing.subscribe(wanted(symbols, route), now)
 
     def ready(self, *, deadline: float | None = None) -> bool:
         """Whether the router answers, within ``deadline`` seconds, that it is ready. Raises nothing of the network's."""
@@ -176,6 +159,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections and end the threads; calls under way in other threads raise RouterError (router_unreachable)."""
+        self._subscribing.close()
+        self._background.close()
         self._finalizer()
         self._workers.join()
 
@@ -375,91 +360,6 @@ class _Workers:
             if connection.is_quiet():
                 return connection
             connection.close()
-
-
-def _read_url(url: str) -> tuple[str, int, str, str]:
-    """Host, port, authority (what the Host header says) and path prefix. Raises CallerError (invalid_setting)."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 80
-        host = parts.hostname
-        right = url.isascii() and url.isprintable() and " " not in url and host is not None
-    except ValueError:
-        right = False
-    if not right or parts.scheme != "http" or parts.query or parts.fragment or "@" in parts.netloc:
-        raise error(
-            Problem.INVALID_SETTING,
-            f"the router's url is written as http://HOST:PORT, with a path if it has one; it is {url!r}",
-            "/url",
-        )
-    return host or "", port, parts.netloc, parts.path.rstrip("/")
-
-
-def _plain(value: Any) -> Any:
-    """numpy's scalars and arrays as Python's, without importing numpy."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__} is not a number")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
-_decisions_decoder: msgspec.json.Decoder[Decision | list[Decision]] = msgspec.json.Decoder(Decision | list[Decision])
-_state_decoder = msgspec.json.Decoder(StateAnswer)
-_problem_decoder = msgspec.json.Decoder(ProblemDetails)
-
-
-def _encode(snapshots: Snapshot | Sequence[Snapshot] | Columnar) -> bytes:
-    """The body of a request. Raises CallerError: invalid_snapshot, or feature_not_finite, for JSON has no infinity and msgspec
-    writes null, which means missing."""
-    try:
-        if isinstance(snapshots, Columnar):
-            for index, row in enumerate(snapshots.rows):
-                for place, value in enumerate(row.values):
-                    if value in _INFINITE:
-                        raise error(Problem.FEATURE_NOT_FINITE, f"the value is {value}", f"/rows/{index}/2/{place}")
-        elif isinstance(snapshots, Snapshot):
-            _check_finite(snapshots, "")
-        else:
-            for index, snapshot in enumerate(snapshots):
-                _check_finite(snapshot, f"/{index}")
-        return _encoder.encode(snapshots)
-    except (AttributeError, TypeError, ValueError, RecursionError) as exc:
-        raise error(Problem.INVALID_SNAPSHOT, f"this cannot be written as JSON: {exc}") from exc
-
-
-def _check_finite(snapshot: Snapshot, place: str) -> None:
-    if not isinstance(snapshot, Snapshot):
-        raise error(Problem.INVALID_SNAPSHOT, f"a {type(snapshot).__name__} is not a Snapshot", place)
-    for name, value in snapshot.features.items():
-        if value in _INFINITE:
-            raise error(Problem.FEATURE_NOT_FINITE, f"{name} is {value}", f"{place}/features/{escape_pointer(name)}")
-
-
-def _check_rows(snapshots: Snapshot | Sequence[Snapshot] | Columnar, decisions: list[Decision]) -> None:
-    """That each decision is about the row it names, else one instrument gets another's. Raises RouterError (internal)."""
-    rows: Sequence[Any]
-    if isinstance(snapshots, Columnar):
-        rows = snapshots.rows
-    else:
-        rows = (snapshots,) if isinstance(snapshots, Snapshot) else snapshots
-    for decision in decisions:
-        if not 0 <= decision.row < len(rows):
-            raise error(Problem.INTERNAL, f"the answer has a decision on row {decision.row} of {len(rows)}")
-        asked = rows[decision.row]
-        # A rejected row may have had no symbol or time that could be read.
-        if decision.symbol not in ("", asked.symbol) or decision.ts_event not in (0, asked.ts_event):
-            raise error(
-                Problem.INTERNAL,
-                f"row {decision.row} asks about {asked.symbol} at {asked.ts_event},"
-                f" its decision is about {decision.symbol} at {decision.ts_event}",
-            )
-
-
-def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
-    try:
-        return decoder.decode(body)
-    except (ValueError, RecursionError) as exc:
-        raise error(Problem.INTERNAL, f"the router's answer cannot be read: {exc}") from exc
 
 
 def _problem(answer: _http.Answer) -> SignalyardError:

@@ -17,8 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from signalyard import Client, _http
-from signalyard.client import SeveralDecisionsError
+from signalyard import Client, SeveralDecisionsError, _http
 from signalyard.problems import CallerError, ModelError, Problem, RouterError, describe
 from signalyard.wire import Columnar, ColumnarRow, Decision, Opinion, Snapshot, StateAnswer
 from signalyard.words import Direction, Outcome
