@@ -30,6 +30,7 @@ from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.adapters.http.signals import SignalStreams
 from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
@@ -108,10 +109,11 @@ class ProcessSettings:
 
 
 class Running(NamedTuple):
-    """A router that is up, and the board of its levers."""
+    """A router that is up, the board of its levers, and the journal that its signals are taken from."""
 
     router: Router
     board: Board
+    journal: LocalJournal
 
 
 @asynccontextmanager
@@ -185,7 +187,7 @@ async def running(
             rounds.start()
             if cluster is not None:
                 cluster.tell(router, journal, documents)
-            yield Running(router, Board(router, journal, upstream, documents))
+            yield Running(router, Board(router, journal, upstream, documents), journal)
         finally:
             await rounds.close()
             await router.close()
@@ -231,8 +233,11 @@ async def serve(settings: ProcessSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, world=world, registry=registry, tracer=tracer) as (router, board):
-        server = HttpServer(world, App(router, world.clock, settings.http, registry, tracer), settings.http)
+    async with running(settings, world=world, registry=registry, tracer=tracer) as (router, board, journal):
+        streams = SignalStreams(world.clock, registry)
+        journal.subscribe(streams.observe)
+        app = App(router, world.clock, settings.http, registry, tracer, streams)
+        server = HttpServer(world, app, settings.http)
         admin_http = HttpSettings(host=settings.admin.host, port=settings.admin.port, max_connections=64)
         admin = HttpServer(admin_world, AdminApp(board, tokens, registry), admin_http)
         await _listen(admin, admin_http, "/admin-port")
@@ -253,6 +258,7 @@ async def serve(settings: ProcessSettings) -> None:
         await stop.wait()
         _log.info("event=draining seconds=%g", settings.drain_seconds)
         router.drain()
+        streams.close()
         await server.drain(settings.drain_seconds)
         await admin.drain(1.0)
     if tracer is not None:

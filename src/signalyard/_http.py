@@ -220,7 +220,7 @@ class Connection:
             return Answer(head.status, self._read_to_end(data, until)), False
         return Answer(head.status, body), head.keep and not rest
 
-    def _read_head(self, data: bytes, until: float) -> tuple[Head, bytes]:
+    def _read_head(self, data: bytes, until: float) -> tuple["Head", bytes]:
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_HEAD:
                 raise UnreadableError(f"its headers are longer than {MAX_HEAD} bytes")

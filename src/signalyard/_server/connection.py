@@ -338,6 +338,28 @@ class Connection(asyncio.Protocol):
         else:
             self._wait_idle()
 
+    # A stream's side
+
+    def answers(self, request: Request) -> bool:
+        """Whether it is this request that is being answered here."""
+        return self._running is request
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing that is written arrives any more."""
+        return self._lost or self.transport.is_closing()
+
+    async def writable(self) -> None:
+        """Return once the client has read enough, or is gone."""
+        if self._writable is not None:
+            await self._writable.wait()
+
+    def finish(self) -> None:
+        """Close once everything is written; the answer to the request in hand is over."""
+        self._close()
+
+    # Own: what follows an answer
+
     def _last(self) -> Request:
         """The request after which nothing more is to be answered."""
         last = self._request or (self._queue[-1] if self._queue else self._running)

@@ -209,6 +209,7 @@ class _Stage:
         async with running(settings, world=world, registry=registry, store=Documents(self), archive=archive) as (
             router,
             board,
+            _,
         ):
             listening = HttpServer(world, App(router, world.clock, http, registry), http)
             await listening.start()

@@ -114,6 +114,7 @@ def test_status_and_index(call: Any) -> None:
         "GET /v1/state",
         "POST /v1/observe",
         "GET /v1/shadow",
+        "GET /v1/signals",
         "GET /v1/status",
         "GET /healthz",
         "GET /readyz",

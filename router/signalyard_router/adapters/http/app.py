@@ -21,6 +21,7 @@ from signalyard_router.adapters.http.headers import MAX_BUDGET_US, remaining
 from signalyard_router.adapters.http.observe import ObservationForm, ObserveReader, without_place
 from signalyard_router.adapters.http.pages import Pages, Path, Request, parameters
 from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.adapters.http.signals import EVENT_STREAM, LAST_ID, LAST_ID_SCHEMA, SignalStreams
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.metrics import ROW_PROBLEMS
 from signalyard_router.ports import Clock, Tracer
@@ -110,8 +111,10 @@ class App(Pages):
         settings: HttpSettings,
         registry: CollectorRegistry,
         tracer: Tracer | None = None,
+        signals: SignalStreams | None = None,
     ) -> None:
         self._tracer = tracer
+        self._signals = signals or SignalStreams(clock, registry)
         self._router = router
         self._clock = clock
         self._registry = registry
@@ -135,6 +138,16 @@ class App(Pages):
                 "what each route last said of each instrument",
                 parameters={"symbol": "only of this instrument", "route": "only of this route"},
                 answer=(StateAnswer,),
+            ),
+            "/v1/signals": Path(
+                "GET",
+                self._stream,
+                "signals as they leave, as server-sent events",
+                (Problem.DRAINING,),
+                parameters={"symbol": "only of this instrument", "route": "only of this route"},
+                headers={LAST_ID.decode(): LAST_ID_SCHEMA},
+                answer=(str,),
+                content=(EVENT_STREAM.decode(),),
             ),
             "/v1/status": Path(
                 "GET", self._status, "the routes, their tracks and the instruments on them", answer=(Status,)
@@ -199,6 +212,12 @@ class App(Pages):
     async def _state(self, request: Request) -> Answer:
         asked = parameters(request, self.paths["/v1/state"].parameters)
         return json_answer(self._router.state(asked.get("symbol"), asked.get("route")))
+
+    async def _stream(self, request: Request) -> Answer:
+        asked = parameters(request, self.paths["/v1/signals"].parameters)
+        assert self.connections is not None
+        await self._signals.serve(self.connections, request, asked.get("symbol"), asked.get("route"))
+        return Answer(200, EVENT_STREAM, b"")
 
     async def _observe(self, request: Request) -> Answer:
         remaining(request.headers)  # for what it says of the body

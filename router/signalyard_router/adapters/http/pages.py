@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from prometheus_client import CollectorRegistry
 
 from signalyard._server.answer import Answer
+from signalyard._server.connection import Connections
 from signalyard._server.request import Request
 from signalyard.problems import Problem, SignalyardError, describe, error
 from signalyard_router.adapters.http.answers import json_answer, problem_answer
@@ -47,6 +48,7 @@ class Pages:
     ) -> None:
         self.service = service
         self.ids = RequestIds()
+        self.connections: Connections | None = None
         self._rates = rates
         self.paths = {
             "/": Path("GET", self._index, "this list"),

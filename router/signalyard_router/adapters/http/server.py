@@ -16,6 +16,7 @@ class HttpServer:
         self._settings = settings
         app.ids = RequestIds(world.random_bytes(4).hex())
         self._open = Connections(app, settings, world.clock)
+        app.connections = self._open
         app.metrics.watch(lambda: len(self._open.tasks), lambda: len(self._open.connections))
         self._listener: Listener | None = None
         self._port: int | None = None
