@@ -20,6 +20,7 @@ from signalyard_router.journal_cli import archive_option, query, replay
 from signalyard_router.journal_cli import journal_option as _journal_option
 from signalyard_router.rules.record import (
     SIGNALS,
+    CallRecord,
     DecisionRecord,
     GroupRecord,
     LeverRecord,
@@ -144,6 +145,12 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     "ARCHIVE",
     help="Where complete segments are copied, before they are dropped: s3://, gs://, az:// or file:///.",
 )
+@_option(
+    "--keep-inputs/--no-keep-inputs",
+    "KEEP_INPUTS",
+    default=False,
+    help="Keep the inputs of calls that are passed through in the journal, whole, and not their sha256 alone.",
+)
 @_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=4 * 1024 * 1024, help="Largest request body, bytes.")
 @_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
 @_option(
@@ -252,6 +259,7 @@ def router(
     keep_bytes: int | None,
     keep_age: int | None,
     archive: str | None,
+    keep_inputs: bool,
     max_body: int,
     max_rows: int,
     max_rows_in_flight: int,
@@ -309,6 +317,7 @@ def router(
         drain_seconds=drain / 1e9,
         router=RouterSettings(max_rows_in_flight=max_rows_in_flight, max_wait_share=max_wait_share),
         archive=archive,
+        keep_inputs=keep_inputs,
         journal=JournalSettings(
             folder=str(journal),
             clock=clock,  # type: ignore[arg-type]
@@ -478,6 +487,10 @@ def _line(record: Record, as_json: bool) -> str:
             return f"{head}lever    {record.id} {record.action} {what} on {scope} by {record.by}: {record.why}"
         case StartRecord():
             return f"{head}start    epoch {record.epoch}, {record.software}, clock {record.clock}, durability {record.durability}"
+        case CallRecord():
+            by = f"{record.track or record.model}:{record.version}" if record.version else "-"
+            what = record.problem.code if record.problem is not None else "answered"
+            return f"{head}call     {record.id} {record.asked} {record.route} {what} {by} {record.symbol or '-'} {record.input}"
         case ShadowRecord():
             said = f"live {record.live or 'none'}, {record.name} {record.direction or 'none'}"
             return f"{head}shadow   {record.symbol} {record.route} {said} {record.proposal_id}"

@@ -28,6 +28,7 @@ from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
+from signalyard_router.adapters.http.inference import InferencePaths
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.signals import SignalStreams
@@ -41,6 +42,9 @@ from signalyard_router.control.delivery import Delivery
 from signalyard_router.control.documents import Documents
 from signalyard_router.control.rounds import Rounds
 from signalyard_router.control.standing import StandingCollector
+from signalyard_router.flow.call_metrics import CallMetrics
+from signalyard_router.flow.catalogue import Catalogue
+from signalyard_router.flow.passthrough import Passthrough
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
@@ -98,6 +102,9 @@ class ProcessSettings:
     archive: str | None = None
     """The URL of the store where complete segments of the journal are kept."""
 
+    keep_inputs: bool = False
+    """Whether the journal keeps the inputs of calls that are passed through, whole; their sha256 it keeps in any case."""
+
     upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
     router: RouterSettings = field(default_factory=RouterSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
@@ -109,11 +116,14 @@ class ProcessSettings:
 
 
 class Running(NamedTuple):
-    """A router that is up, the board of its levers, and the journal that its signals are taken from."""
+    """A router that is up, the board of its levers, the journal that its signals are taken from, and what passes inference
+    calls on."""
 
     router: Router
     board: Board
     journal: LocalJournal
+    passthrough: Passthrough
+    catalogue: Catalogue
 
 
 @asynccontextmanager
@@ -175,6 +185,10 @@ async def running(
             for record in follow(world.disk, settings.journal.folder, begin):
                 if isinstance(record, DecisionRecord):
                     delivery.observe((record,))
+        passthrough = Passthrough(
+            world, lambda: router.table, journal, upstream, CallMetrics(registry), keep_inputs=settings.keep_inputs
+        )
+        catalogue = Catalogue(lambda: router.table, upstream)
         rounds = Rounds(store, documents, router, upstream, delivery)
         # Readiness waits for a first look at the live tracks alone; the shadows' are looked at at the same time.
         await upstream.start(router.table.live_targets())
@@ -187,9 +201,10 @@ async def running(
             rounds.start()
             if cluster is not None:
                 cluster.tell(router, journal, documents)
-            yield Running(router, Board(router, journal, upstream, documents), journal)
+            yield Running(router, Board(router, journal, upstream, documents), journal, passthrough, catalogue)
         finally:
             await rounds.close()
+            await passthrough.close()
             await router.close()
             await upkeep.close()
             await upstream.close()
@@ -233,10 +248,12 @@ async def serve(settings: ProcessSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, world=world, registry=registry, tracer=tracer) as (router, board, journal):
+    async with running(settings, world=world, registry=registry, tracer=tracer) as up:
+        router, board = up.router, up.board
         streams = SignalStreams(world.clock, registry)
-        journal.subscribe(streams.observe)
-        app = App(router, world.clock, settings.http, registry, tracer, streams)
+        up.journal.subscribe(streams.observe)
+        inference = InferencePaths(up.passthrough, up.catalogue, router)
+        app = App(router, world.clock, settings.http, registry, tracer, streams, inference)
         server = HttpServer(world, app, settings.http)
         admin_http = HttpSettings(host=settings.admin.host, port=settings.admin.port, max_connections=64)
         admin = HttpServer(admin_world, AdminApp(board, tokens, registry), admin_http)

@@ -18,10 +18,11 @@ from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.documents import Document
 from signalyard_router.rules.groups import GroupStanding
+from signalyard_router.rules.inference import Call, Inference, Inferred
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
-from signalyard_router.rules.record import ShadowNote
+from signalyard_router.rules.record import CallRecord, ShadowNote
 from signalyard_router.rules.route import Endpoint, Route, Target
 
 _T = TypeVar("_T")
@@ -40,6 +41,14 @@ class Scored(msgspec.Struct, frozen=True):
     """A model's answer, the endpoint that gave it, and those that were asked in vain."""
 
     rows: ScoredRows
+    endpoint: str
+    tries: tuple[Try, ...] = ()
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """The answer of a call that was passed through, the endpoint that gave it, and those that were asked in vain."""
+
+    answer: Inferred
     endpoint: str
     tries: tuple[Try, ...] = ()
 
@@ -90,6 +99,14 @@ class Upstream(Protocol):
         Raises CallFailed, never anything else, and never later than ``until``: model_unreachable as soon as no endpoint
         can be reached, model_overloaded as soon as none takes another call, model_timeout at ``until``, others for answers
         that cannot be trusted. Cancelling it closes the connections that it used.
+        """
+        ...
+
+    async def infer(self, target: Target, card: ModelCard, asked: Inference, until: int) -> Passed:
+        """Pass a call on to the card's version, by ``until``, monotonic nanoseconds; its tensors go as they are.
+
+        Raises CallFailed as `score` does, and CallerError (invalid_inference) where the model server says that the input is bad. What
+        its input may have caused is not held against an endpoint: no feature schema stands between a caller's tensors and it.
         """
         ...
 
@@ -216,6 +233,10 @@ class Journal(Protocol):
         The call, or the future, raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
         known, and the record, once readable, is the truth.
         """
+        ...
+
+    def call(self, call: Call) -> asyncio.Future[list[CallRecord]]:
+        """Record a call that was passed through; the future has its one record. Both raise as `commit` does."""
         ...
 
     def note(self, notes: Sequence[ShadowNote]) -> int:

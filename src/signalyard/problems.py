@@ -50,6 +50,9 @@ class Problem(StrEnum):
     SNAPSHOT_TOO_OLD = "snapshot_too_old"
     SNAPSHOT_FROM_FUTURE = "snapshot_from_future"
     INVALID_OBSERVATION = "invalid_observation"
+    # caller: an inference call
+    INVALID_INFERENCE = "invalid_inference"
+    UNKNOWN_MODEL = "unknown_model"
     # caller: files and settings
     INVALID_DOCUMENT = "invalid_document"
     INVALID_SETTING = "invalid_setting"
@@ -142,6 +145,8 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.SNAPSHOT_TOO_OLD: _caller("The snapshot is older than the route accepts"),
     Problem.SNAPSHOT_FROM_FUTURE: _caller("The snapshot is further in the future than clocks may differ"),
     Problem.INVALID_OBSERVATION: _caller("The observation does not have the form of an observation"),
+    Problem.INVALID_INFERENCE: _caller("The inference call is not one that the model can be asked"),
+    Problem.UNKNOWN_MODEL: _caller("No route has this model or version"),
     Problem.INVALID_DOCUMENT: _caller("The document is not valid"),
     Problem.INVALID_SETTING: _caller("The setting is not valid"),
     Problem.INVALID_LEVER: _caller("The lever cannot be pulled like this"),

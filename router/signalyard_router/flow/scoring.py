@@ -10,7 +10,8 @@ from signalyard.words import Reason
 from signalyard_router.flow.calls import Calls, Share
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.metrics import FlowMetrics
-from signalyard_router.ports import CallFailed, Clock, Journal, Tracer, Try, Upstream
+from signalyard_router.flow.steps import passed_over, tried
+from signalyard_router.ports import CallFailed, Clock, Journal, Tracer, Upstream
 from signalyard_router.rules.budget import Budget
 from signalyard_router.rules.check import Checker, refuse_unknown, unknown_feature
 from signalyard_router.rules.chunks import chunks
@@ -99,18 +100,22 @@ class Scoring:
         card = self._upstream.card(target)
         if card is None:
             self._out(cases)
-            step = _step(name, target, Problem.MODEL_UNREACHABLE, "its schema has not been learnt: it never answered")
+            step = passed_over(
+                name, target, Problem.MODEL_UNREACHABLE, "its schema has not been learnt: it never answered"
+            )
             return _note(cases, step)
         if not _allowed(route, target, card):
             self._out(cases)
             detail = f"its endpoints have version {card.version}, and onDrift is {route.on_drift}"
-            return _note(cases, _step(name, target, Reason.VERSION_DRIFT, detail))
+            return _note(cases, passed_over(name, target, Reason.VERSION_DRIFT, detail))
         if until <= started:
             self._out(cases)
-            return _note(cases, _step(name, target, Problem.MODEL_TIMEOUT, "the budget was spent before it was asked"))
-        asked, passed_over = _fitting(cases, self._checker(target, card), name, target)
+            return _note(
+                cases, passed_over(name, target, Problem.MODEL_TIMEOUT, "the budget was spent before it was asked")
+            )
+        asked, misfits = _fitting(cases, self._checker(target, card), name, target)
         if not asked:
-            return passed_over
+            return misfits
         most = self._upstream.chunk(target, until - started) if len(asked) > 1 else 1
         if len(asked) <= most:
             unanswered = await self._ask(rung, depth, asked, card, until)
@@ -122,7 +127,7 @@ class Scoring:
             self._out(cases)
         elif self._outages:
             self._outages.pop((route.name, cases[0].rung), None)
-        return unanswered + passed_over
+        return unanswered + misfits
 
     def _out(self, cases: Sequence[Case]) -> None:
         """The track of these gave no answer: if it was not out before, it is from now on."""
@@ -143,15 +148,15 @@ class Scoring:
                 share = await self._tracer.span(call, "call", _traced(cases[0].route, name, rung.target, len(cases)))
         except CallFailed as exc:
             elapsed = self._clock.monotonic() - started
-            steps = _tried(name, card, exc.tries, budget) or [
-                _step(name, rung.target, exc.problem, exc.detail, budget, elapsed)
+            steps = tried(name, card, exc.tries, budget) or [
+                passed_over(name, rung.target, exc.problem, exc.detail, budget, elapsed)
             ]
             for step in steps:
                 _note(cases, step)
             return cases
         elapsed = self._clock.monotonic() - started
         if share.scored.tries:
-            for step in _tried(name, card, share.scored.tries, budget):
+            for step in tried(name, card, share.scored.tries, budget):
                 _note(cases, step)
         self._take(rung, depth, cases, share, budget, elapsed)
         return []
@@ -295,7 +300,7 @@ def _fitting(cases: list[Case], checker: Checker, rung: str, target: Target) -> 
         try:
             case.vector = checker.vector(case.row.columns, case.row.values)
         except SignalyardError as exc:
-            case.steps.append(_step(rung, target, exc.problem, exc.detail))
+            case.steps.append(passed_over(rung, target, exc.problem, exc.detail))
             misfit.append(case)
         else:
             case.checker = checker
@@ -307,35 +312,3 @@ def _note(cases: list[Case], step: Step) -> list[Case]:
     for case in cases:
         case.steps.append(step)
     return cases
-
-
-def _step(rung: str, target: Target, result: str, detail: str, budget: int = 0, elapsed: int = 0) -> Step:
-    """A rung where nobody was asked; so there is no endpoint, unless there is but one that could have been."""
-    return Step(
-        rung=rung,
-        result=result,
-        model=target.model,
-        version=target.version,
-        endpoint=str(target.endpoints[0]) if len(target.endpoints) == 1 else "",
-        budget_us=budget // 1000,
-        elapsed_us=elapsed // 1000,
-        detail=detail,
-    )
-
-
-def _tried(rung: str, card: ModelCard, tries: Sequence[Try], budget: int) -> list[Step]:
-    """A step for each endpoint that was asked in vain."""
-    return [
-        Step(
-            rung=rung,
-            result=tried.problem,
-            model=card.model,
-            version=card.version,
-            endpoint=tried.endpoint,
-            budget_us=budget // 1000,
-            elapsed_us=tried.elapsed // 1000,
-            detail=tried.detail,
-            again=index > 0,
-        )
-        for index, tried in enumerate(tries)
-    ]

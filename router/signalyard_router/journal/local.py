@@ -24,11 +24,13 @@ from signalyard_router.rules.conclude import conclude
 from signalyard_router.rules.documents import Document, GroupDocument, canonical, parse_document, parse_group
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.groups import GroupStanding, compile_group, refuse_shared_routes
+from signalyard_router.rules.inference import Call
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     VERSION,
+    CallRecord,
     DecisionRecord,
     GroupRecord,
     LeverRecord,
@@ -38,6 +40,7 @@ from signalyard_router.rules.record import (
     ShadowNote,
     ShadowRecord,
     StartRecord,
+    call_record,
     decision_of,
     record_of,
     shadow_record,
@@ -87,7 +90,7 @@ class _PlanEntry(msgspec.Struct, frozen=True):
     evidence: dict[str, float]
 
 
-_Entry = _RouteEntry | _GroupEntry | _LeverEntry | _PlanEntry
+_Entry = _RouteEntry | _GroupEntry | _LeverEntry | _PlanEntry | Call
 
 
 class _Batch(msgspec.Struct):
@@ -298,6 +301,9 @@ class LocalJournal:
         assert isinstance(record, LeverRecord)
         return record.as_lever()
 
+    def call(self, call: Call) -> asyncio.Future[list[CallRecord]]:
+        return self._enqueue([call])
+
     def subscribe(self, observer: Callable[[Sequence[DecisionRecord]], None]) -> None:
         """Tell ``observer`` of decisions that have been confirmed, in their order. It must be quick, and must not raise."""
         self._observers.append(observer)
@@ -429,8 +435,8 @@ class LocalJournal:
                 return self._gate.step(record)
             case StartRecord():
                 return None
-            case ShadowRecord():
-                return None  # it tells what might have been, and changes nothing
+            case ShadowRecord() | CallRecord():
+                return None  # they tell what might have been, or was passed through, and change nothing
 
     def _checkpoint(self) -> Checkpoint:
         tail = self._tail
@@ -567,6 +573,9 @@ class LocalJournal:
                 settlement = self._gate.admit(entry, now, late=monotonic > entry.commit_by)
                 elapsed = monotonic - entry.received
                 return record_of(entry, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed)
+            case Call():
+                elapsed = self._world.clock.monotonic() - entry.received
+                return call_record(entry, seq=seq, t=self.now, elapsed=elapsed)
             case _RouteEntry():
                 before = self._gate.routes.get(entry.name)
                 return RouteRecord(

@@ -12,7 +12,7 @@ from signalyard.problems import Problem, error
 from signalyard_router.journal.checkpoint import checkpoints, load
 from signalyard_router.journal.segments import LineCutter, backwards, decode, forwards, pieces, segment_number, segments
 from signalyard_router.ports import Disk
-from signalyard_router.rules.record import DecisionRecord, Record, RouteRecord
+from signalyard_router.rules.record import CallRecord, DecisionRecord, Record, RouteRecord
 
 
 class Position(msgspec.Struct):
@@ -77,15 +77,17 @@ def _before(disk: Disk, path: str, offset: int) -> Iterator[bytes]:
 
 
 def find(disk: Disk, folder: str, name: str) -> Record:
-    """The record with this seq, or the newest decision with this signal_id or proposal_id.
+    """The record with this seq, the call of this id, or the newest decision with this signal_id or proposal_id.
 
     Raises CallerError (not_found).
     """
     wanted = name.removeprefix("s-").removeprefix("p-")
     needle = f'"seq":{name},'.encode() if name.isdigit() and len(name) < 20 else wanted.encode()
     for record in _newest_first(disk, folder, needle):
-        if (name.isdigit() and str(record.seq) == name) or (
-            isinstance(record, DecisionRecord) and record.proposal_id == wanted
+        if (
+            (name.isdigit() and str(record.seq) == name)
+            or (isinstance(record, DecisionRecord) and record.proposal_id == wanted)
+            or (isinstance(record, CallRecord) and record.id == name)
         ):
             return record
     raise error(

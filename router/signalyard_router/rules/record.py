@@ -9,6 +9,7 @@ from signalyard.problems import ProblemDetails
 from signalyard.wire import Decision, Signal
 from signalyard.words import Direction, Outcome, Reason, Track
 from signalyard_router.rules.compare import Pair
+from signalyard_router.rules.inference import Call, Wire
 from signalyard_router.rules.levers import Action, Latch, Lever
 from signalyard_router.rules.plan import Progress, State
 from signalyard_router.rules.proposal import Input, Proposal, Step
@@ -222,6 +223,44 @@ class ShadowRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     prev: str
 
 
+class CallRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag="call", tag_field="kind"):
+    """An inference call that was passed through: who answered it, and under which digest. It changes nothing.
+
+    ``id`` is the call's name, as its answer carries it, ``client_id`` its caller's own, ``asked`` the model that it named, with the
+    version where it named one. ``input`` and ``output`` are sha256 of the tensors (`rules.inference.digest_of`); ``inputs`` the inputs
+    themselves, where they are kept. A call that nobody answered has a ``problem`` and neither version nor output.
+    """
+
+    v: int
+    seq: int
+    t: int
+    id: str
+    route: str
+    revision: str
+    generation: int
+    wire: Wire
+    asked: str
+    input: str
+    ts_recv: int
+    symbol: str = ""
+    client_id: str = ""
+    model: str = ""
+    version: str | None = None
+    digest: str | None = None
+    track: Track | None = None
+    assigned: str = ""
+    failover: bool = False
+    drift: bool = False
+    output: str = ""
+    problem: ProblemDetails | None = None
+    budget_us: int = 0
+    elapsed_us: int = 0
+    request_id: str = ""
+    steps: Sequence[Step] = ()
+    inputs: Any = None
+    prev: str
+
+
 class ShadowNote(msgspec.Struct, frozen=True):
     """A pair that is to be recorded."""
 
@@ -246,7 +285,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     against: str = ""
 
 
-Record = StartRecord | RouteRecord | GroupRecord | LeverRecord | PlanRecord | DecisionRecord | ShadowRecord
+Record = StartRecord | RouteRecord | GroupRecord | LeverRecord | PlanRecord | DecisionRecord | ShadowRecord | CallRecord
 
 
 def record_of(
@@ -328,6 +367,41 @@ def shadow_record(note: ShadowNote, *, seq: int, t: int) -> ShadowRecord:
         live_signal=pair.live_signal,
         signal=pair.signal,
         digest=note.digest,
+        prev="",
+    )
+
+
+def call_record(call: Call, *, seq: int, t: int, elapsed: int) -> CallRecord:
+    """The record of a call; ``elapsed`` is nanoseconds since its receipt."""
+    answered = call.answered
+    return CallRecord(
+        v=VERSION,
+        seq=seq,
+        t=t,
+        id=f"c-{seq}",
+        route=call.route,
+        revision=call.revision,
+        generation=call.generation,
+        wire=call.wire,
+        asked=call.asked,
+        input=call.input,
+        ts_recv=call.ts_recv,
+        symbol=call.symbol,
+        client_id=call.client_id,
+        model=answered.model if answered else call.model,
+        version=answered.version if answered else None,
+        digest=answered.digest if answered else None,
+        track=call.track,
+        assigned=call.assigned,
+        failover=call.failover,
+        drift=call.drift,
+        output=call.output,
+        problem=call.problem,
+        budget_us=call.budget // 1000,
+        elapsed_us=elapsed // 1000,
+        request_id=call.request_id,
+        steps=call.steps,
+        inputs=call.inputs,
         prev="",
     )
 

@@ -43,6 +43,8 @@ class Behaviour(StrEnum):
     """404."""
     FAIL = "fail"
     """500 with an error text."""
+    BAD_INPUT = "bad_input"
+    """422 with an error text."""
     OVERLOADED = "overloaded"
     """503."""
     EXPIRED = "expired"
@@ -222,6 +224,8 @@ class ModelServer:
                 connection.write(_error(404, "not here"))
             case Behaviour.FAIL:
                 connection.write(_error(500, "the model\n\tfell \x1b[31mover"))
+            case Behaviour.BAD_INPUT:
+                connection.write(_error(422, "there is no such column"))
             case Behaviour.OVERLOADED:
                 connection.write(_error(503, "too much to do"))
             case Behaviour.EXPIRED:

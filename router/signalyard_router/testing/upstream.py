@@ -1,14 +1,17 @@
 """A fake of the model servers, for tests of routes and of strategies that use the router in process."""
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from signalyard.problems import Problem
 from signalyard.profile import FeatureSchema, ModelCard, ScoredRows
-from signalyard_router.ports import CallFailed, EndpointStatus, Scored, Try
+from signalyard_router.ports import CallFailed, EndpointStatus, Passed, Scored, Try
 from signalyard_router.rules.breaker import BreakerState
+from signalyard_router.rules.inference import Inference, Inferred
 from signalyard_router.rules.route import Target
+from signalyard_router.rules.tensors import Tensor
 
 ScoreFunction = Callable[[dict[str, float | None]], float]
 
@@ -93,19 +96,7 @@ class FakeUpstream:
     async def score(
         self, target: Target, card: ModelCard, rows: Sequence[Sequence[float | None]], until: int
     ) -> Scored:
-        self.calls.append((card.version, len(rows)))
-        endpoint = str(target.endpoints[0])
-        failure = self.fail.get(card.version)
-        if self.script:
-            failure = self.script.popleft()
-        if failure == "hang":
-            # On whatever clock the loop runs; the caller's `until` is kept by the real adapter, here by never answering.
-            self._hung.append(asyncio.get_running_loop().create_future())
-            await self._hung[-1]
-            failure = None
-        if failure is not None:
-            problem, text = Problem(failure), "the fake was told to fail"
-            raise CallFailed(problem, text, (Try(endpoint, problem, text, 0),))
+        endpoint = await self._called(target, card, len(rows))
         columns = card.schema.names
         scores: list[float | None] = [self.function(dict(zip(columns, row, strict=True))) for row in rows]
         errors = [self.row_errors.get(index, "") for index in range(len(rows))]
@@ -121,3 +112,31 @@ class FakeUpstream:
             row_error=errors,
         )
         return Scored(answer, endpoint)
+
+    async def infer(self, target: Target, card: ModelCard, asked: Inference, until: int) -> Passed:
+        """The scores of its first input, whose columns are the schema's, as the output ``score``."""
+        (count, _), columns = asked.inputs[0].shape, card.schema.names
+        endpoint = await self._called(target, card, count)
+        flat = asked.inputs[0].as_packed()
+        rows = struct.iter_unpack(f"<{len(columns)}d", flat)
+        scores = [self.function(dict(zip(columns, row, strict=True))) for row in rows]
+        output = Tensor(name="score", datatype="FP64", shape=(count,), packed=struct.pack(f"<{count}d", *scores))
+        answer = Inferred(model=card.model, version=card.version, digest=card.digest, outputs=(output,))
+        return Passed(answer, endpoint)
+
+    async def _called(self, target: Target, card: ModelCard, rows: int) -> str:
+        """The endpoint that answers a call, once it does."""
+        self.calls.append((card.version, rows))
+        endpoint = str(target.endpoints[0])
+        failure = self.fail.get(card.version)
+        if self.script:
+            failure = self.script.popleft()
+        if failure == "hang":
+            # On whatever clock the loop runs; the caller's `until` is kept by the real adapter, here by never answering.
+            self._hung.append(asyncio.get_running_loop().create_future())
+            await self._hung[-1]
+            failure = None
+        if failure is not None:
+            problem, text = Problem(failure), "the fake was told to fail"
+            raise CallFailed(problem, text, (Try(endpoint, problem, text, 0),))
+        return endpoint

@@ -27,7 +27,7 @@ def test_the_wall_clock_is_set_forward_and_back(router):
     settings = ProcessSettings(routes=router.routes, journal=JournalSettings(folder=str(router.journal)))
 
     async def run():
-        async with running(settings, world=world) as (inside, board, _):
+        async with running(settings, world=world) as (inside, board, *_):
 
             async def ask(p, at=None, name="rb1.SHFE"):
                 row = Snapshot(symbol=name, ts_event=clock.wall() if at is None else at, features={"p": p})

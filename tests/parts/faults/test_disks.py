@@ -104,7 +104,7 @@ def test_a_disk_that_takes_no_new_file_keeps_the_old_one_going(router, world):
         (router.journal / f"journal-{number:08d}.jsonl").mkdir()
 
     async def run():
-        async with running(ProcessSettings(routes=router.routes, journal=journal), world=world) as (inside, _, _):
+        async with running(ProcessSettings(routes=router.routes, journal=journal), world=world) as (inside, *_):
             for number in range(10):
                 row = Snapshot(symbol=f"rb{number}.SHFE", ts_event=time.time_ns(), features={"p": 0.9})
                 (decision,) = await inside.predict(row)
@@ -126,7 +126,7 @@ def test_a_slow_disk_costs_confirmations_and_neither_deadlines_nor_records(route
     )
 
     async def run():
-        async with running(settings, world=world) as (inside, board, _):
+        async with running(settings, world=world) as (inside, board, *_):
 
             async def ask(row):
                 (decision,) = await inside.predict(row)

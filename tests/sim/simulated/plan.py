@@ -22,7 +22,7 @@ HOMES = {1: "stable", 2: "canary", 3: "standby", 4: "spare", 5: "rules", REBUILT
 FINAL = 90_000
 """Tags from here on belong to the snapshots that are sent when everything is mended."""
 
-BEHAVIOURS = tuple(behaviour.value for behaviour in Behaviour if behaviour is not Behaviour.GOOD)
+BEHAVIOURS = tuple(behaviour.value for behaviour in Behaviour if behaviour not in (Behaviour.GOOD, Behaviour.BAD_INPUT))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from signalyard.problems import CallerError, SignalyardError
 from signalyard.wire import Snapshot
 from signalyard_router.adapters.http.app import App
+from signalyard_router.adapters.http.inference import InferencePaths
 from signalyard_router.adapters.http.server import HttpServer
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.oip.settings import OipSettings
@@ -206,14 +207,12 @@ class _Stage:
         )
         http = HttpSettings(host="router", port=80)
         archive = self.archive.mount(lambda: node.alive) if self.archive is not None else None
-        async with running(settings, world=world, registry=registry, store=Documents(self), archive=archive) as (
-            router,
-            board,
-            _,
-        ):
-            listening = HttpServer(world, App(router, world.clock, http, registry), http)
+        async with running(settings, world=world, registry=registry, store=Documents(self), archive=archive) as up:
+            router = up.router
+            inference = InferencePaths(up.passthrough, up.catalogue, router)
+            listening = HttpServer(world, App(router, world.clock, http, registry, inference=inference), http)
             await listening.start()
-            self.router, self.board = router, board
+            self.router, self.board = router, up.board
             self.running.set()
             await stop.wait()
             self.history.add("draining")

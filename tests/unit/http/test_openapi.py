@@ -13,6 +13,7 @@ from signalyard.problems import Problem, error
 from signalyard_router.adapters.http.admin import AdminApp, Tokens
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.docs import render
+from signalyard_router.adapters.http.inference import InferencePaths
 from signalyard_router.adapters.http.pages import Pages
 from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.statuses import STATUSES
@@ -23,7 +24,8 @@ GOOD = {"symbol": "rb2410.SHFE", "ts_event": 1_718_923_456_000_000_000, "feature
 
 def app(**settings: Any) -> App:
     unused: Any = None
-    return App(unused, ManualClock(), HttpSettings(**settings), CollectorRegistry())
+    inference = InferencePaths(unused, unused, unused)
+    return App(unused, ManualClock(), HttpSettings(**settings), CollectorRegistry(), inference=inference)
 
 
 def admin(**tokens: str) -> AdminApp:

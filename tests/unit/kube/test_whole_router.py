@@ -52,7 +52,7 @@ def stage(play, tmp_path):
                     kube=KubeSettings(kubeconfig=config, identity=name, **kube),
                 )
                 async with running(settings, world=world, registry=scene.registry) as up:
-                    yield up
+                    yield up.router, up.board
 
             async def start(host, *versions, port=9000):
                 served = [

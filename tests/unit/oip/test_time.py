@@ -7,7 +7,7 @@ import pytest
 from signalyard.problems import ModelError, Problem
 from signalyard.profile import decode_response
 from signalyard.wire import BUDGET_HEADER
-from signalyard_router.adapters.oip import peer
+from signalyard_router.adapters.oip import request
 from signalyard_router.rules.route import Endpoint, Target
 from signalyard_router.testing.model_server import Behaviour
 
@@ -113,7 +113,7 @@ def test_an_answer_read_too_late_is_no_answer(play, monkeypatch):
             asyncio.get_running_loop().now += 0.2
             return decode_response(*args, **kwargs)
 
-        monkeypatch.setattr(peer, "decode_response", slow)
+        monkeypatch.setattr(request, "decode_response", slow)
         await expired(stage, 0.1)
         monkeypatch.undo()
         assert (await stage.score(0.75)).score == [0.75]

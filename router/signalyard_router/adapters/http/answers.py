@@ -33,6 +33,12 @@ class NotReadyDetails(ProblemDetails, frozen=True, kw_only=True, omit_defaults=T
     reasons: list[str]
 
 
+class OipDetails(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as the Open Inference Protocol has it, with what a problem says besides."""
+
+    error: str
+
+
 def json_answer(value: Any) -> Answer:
     """200 with a JSON body."""
     return Answer(200, b"application/json", _encode(value))
@@ -62,6 +68,14 @@ def problem_answer(
 ) -> Answer:
     """A problem as the answer; ``status`` replaces the one of the table."""
     return _problem(problem, status, headers)
+
+
+def oip_answer(problem: ProblemDetails, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
+    """A problem as the Open Inference Protocol's error."""
+    place = f" at {problem.pointer}" if problem.pointer else ""
+    text = f"{problem.code}{place}: {problem.detail or problem.title}"
+    answer = _problem(OipDetails(**_members(problem), error=text), headers=headers)
+    return answer._replace(content_type=b"application/json")
 
 
 def not_ready_answer(reasons: list[str]) -> Answer:

@@ -18,6 +18,7 @@ from signalyard_router.adapters.http.answers import (
     not_ready_answer,
 )
 from signalyard_router.adapters.http.headers import MAX_BUDGET_US, remaining
+from signalyard_router.adapters.http.inference import InferencePaths
 from signalyard_router.adapters.http.observe import ObservationForm, ObserveReader, without_place
 from signalyard_router.adapters.http.pages import Pages, Path, Request, parameters
 from signalyard_router.adapters.http.settings import HttpSettings
@@ -112,9 +113,11 @@ class App(Pages):
         registry: CollectorRegistry,
         tracer: Tracer | None = None,
         signals: SignalStreams | None = None,
+        inference: InferencePaths | None = None,
     ) -> None:
         self._tracer = tracer
         self._signals = signals or SignalStreams(clock, registry)
+        self._inference = inference
         self._router = router
         self._clock = clock
         self._registry = registry
@@ -186,11 +189,17 @@ class App(Pages):
                 answer=(ShadowAnswer,),
             ),
         }
+        if inference is not None:
+            paths |= inference.paths
         rates = None
         if settings.requests_per_second:
             burst = settings.requests_burst or ceil(settings.requests_per_second)
             rates = CallerRates(settings.requests_per_second, burst)
         super().__init__("signalyard router", paths, registry, rates=rates)
+
+    def find(self, path: str) -> tuple[str, Path | None]:
+        place = self._inference.find(path) if self._inference is not None else None
+        return super().find(path) if place is None else (place, self.paths[place])
 
     async def _predict(self, request: Request) -> Answer:
         received = request.received

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from signalyard.problems import Problem, ProblemDetails
+from signalyard_router.adapters.http.answers import OipDetails
 from signalyard_router.adapters.http.paths import Path
 
 VERSION = "1"
@@ -31,6 +32,7 @@ def specification(service: str, paths: _Known, secured: bool) -> dict[str, Any]:
         for known, _ in paths.values()
         for kind in (
             ProblemDetails,
+            *((OipDetails,) if known.oip else ()),
             *known.body,
             *known.answer,
             *(each for more in known.details.values() for each in more),
@@ -57,12 +59,16 @@ def specification(service: str, paths: _Known, secured: bool) -> dict[str, Any]:
 
 def _operation(path: str, known: Path, codes: Mapping[int, Sequence[Problem]], schemas: "_Schemas") -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": "_".join(part for part in re.split(r"[/.]", path) if part not in ("", "v1")) or "index",
+        "operationId": "_".join(part for part in re.split(r"[/.{}]+", path) if part not in ("", "v1")) or "index",
         "summary": known.summary,
         "parameters": [
             *(
                 {"name": name, "in": "query", "schema": {"type": "string"}, "description": text}
                 for name, text in known.parameters.items()
+            ),
+            *(
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in re.findall(r"{(\w+)}", path)
             ),
             *({"name": name, "in": "header", "schema": dict(schema)} for name, schema in known.headers.items()),
             _REQUEST_ID,
@@ -84,21 +90,16 @@ def _operation(path: str, known: Path, codes: Mapping[int, Sequence[Problem]], s
 
 
 def _problem(status: int, codes: Sequence[Problem], known: Path, schemas: "_Schemas") -> dict[str, Any]:
+    members = {"properties": {"code": {"enum": list(codes)}, "status": {"const": status}}, "required": ["status"]}
+    forms = {"application/problem+json": known.details.get(status, (ProblemDetails,))}
+    if known.oip:
+        forms = {
+            "application/json": (OipDetails,),
+            **forms,
+        }  # what is refused before its path is known has the usual form
     answer: dict[str, Any] = {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes)}",
-        "content": {
-            "application/problem+json": {
-                "schema": {
-                    "allOf": [
-                        schemas.any_of(known.details.get(status, (ProblemDetails,))),
-                        {
-                            "properties": {"code": {"enum": list(codes)}, "status": {"const": status}},
-                            "required": ["status"],
-                        },
-                    ]
-                }
-            }
-        },
+        "content": {kind: {"schema": {"allOf": [schemas.any_of(kinds), members]}} for kind, kinds in forms.items()},
     }
     if status in (429, 503):
         answer["headers"] = {

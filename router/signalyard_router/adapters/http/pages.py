@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from signalyard._server.answer import Answer
 from signalyard._server.connection import Connections
 from signalyard._server.request import Request
-from signalyard.problems import Problem, SignalyardError, describe, error
-from signalyard_router.adapters.http.answers import json_answer, problem_answer
+from signalyard.problems import Problem, ProblemDetails, SignalyardError, describe, error
+from signalyard_router.adapters.http.answers import json_answer, oip_answer, problem_answer
 from signalyard_router.adapters.http.docs import render
 from signalyard_router.adapters.http.metrics import OTHER, HttpMetrics
 from signalyard_router.adapters.http.openapi import specification
@@ -75,34 +75,40 @@ class Pages:
         """The answer to a request, whatever happens, and the request's id in it."""
         path = request.path
         known = self.paths.get(path)
+        if known is None:
+            path, known = self.find(path)
         request.id = self.ids.of(request.headers)
         REQUEST_ID.set(request.id)
         try:
             if self._rates is not None and (seconds := self._owed(self._rates, known, request)):
                 text = f"it may send its next request in {seconds} s"
                 details = describe(Problem.TOO_MANY_REQUESTS, text)
-                answer = problem_answer(details, headers=((b"retry-after", b"%d" % seconds),))
+                answer = _refusal(known, details, ((b"retry-after", b"%d" % seconds),))
             elif known is None:
                 raise error(Problem.NOT_FOUND, "GET / lists what there is")
             elif request.method != known.method:
                 details = describe(Problem.METHOD_NOT_ALLOWED, f"it takes {known.method}")
-                answer = problem_answer(details, headers=((b"allow", known.method.encode()),))
+                answer = _refusal(known, details, ((b"allow", known.method.encode()),))
             else:
                 answer = await self.handle(known, request)
         except SignalyardError as exc:
-            answer = problem_answer(exc.details)
+            answer = _refusal(known, exc.details)
         except asyncio.CancelledError:
             # only the server's shutdown cancels a request, and it waits for the answer
-            answer = problem_answer(describe(Problem.DRAINING, "the router stopped before there was a decision"))
+            answer = _refusal(known, describe(Problem.DRAINING, "the router stopped before there was an answer"))
         except Exception:  # noqa: BLE001 -- the last line: logged, counted, and answered without its text
             _log.exception("event=internal_error path=%s", path if known else OTHER)
-            answer = problem_answer(describe(Problem.INTERNAL))
+            answer = _refusal(known, describe(Problem.INTERNAL))
         self.metrics.answered(path if known else OTHER, answer.status)
         return answer
 
     def refusal(self, problem: Problem, detail: str, status: int | None) -> Answer:
         """The answer to what the connection refused before it was a request."""
         return problem_answer(describe(problem, detail), status)
+
+    def find(self, path: str) -> tuple[str, Path | None]:
+        """What is at a path that is not in `paths` by itself, and the name under which it is counted."""
+        return OTHER, None
 
     async def handle(self, known: Path, request: Request) -> Answer:
         """Answer a request of a known path and method."""
@@ -144,6 +150,13 @@ class Pages:
                 "paths": {f"{known.method} {path}": known.summary for path, known in self.paths.items()},
             }
         )
+
+
+def _refusal(known: Path | None, details: ProblemDetails, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
+    """A problem in the form of its path."""
+    if known is not None and known.oip:
+        return oip_answer(details, headers)
+    return problem_answer(details, headers=headers)
 
 
 def parameters(request: Request, known: Collection[str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ class Path(NamedTuple):
     are. ``headers``: schemas of the headers that it reads. ``body``, ``answer``: the types of the JSON in the request and in
     the 200; several are alternatives. ``details``: what a status's problem may carry besides, where it is more than a problem.
     ``content``: the types of the 200 where it is not JSON. ``probe``: it is answered however many requests its caller sends.
+    ``oip``: errors have the Open Inference Protocol's form.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Path(NamedTuple):
     content: Sequence[str] = ("application/json",)
     example: Any = None
     probe: bool = False
+    oip: bool = False
 
     def codes(self, *more: Problem) -> dict[int, list[Problem]]:
         """The problems that it may answer with, by their status."""

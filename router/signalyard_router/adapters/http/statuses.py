@@ -25,6 +25,8 @@ STATUSES: dict[Problem, int] = {
     Problem.SNAPSHOT_TOO_OLD: 422,
     Problem.SNAPSHOT_FROM_FUTURE: 422,
     Problem.INVALID_OBSERVATION: 422,
+    Problem.INVALID_INFERENCE: 400,
+    Problem.UNKNOWN_MODEL: 404,
     Problem.INVALID_DOCUMENT: 422,
     Problem.INVALID_SETTING: 400,
     Problem.INVALID_LEVER: 422,

@@ -3,21 +3,25 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from signalyard.problems import ModelError, Problem
-from signalyard.profile import ModelCard, ScoredRows
+from signalyard.profile import ModelCard
 from signalyard_router.adapters.oip.errors import ConnectError
 from signalyard_router.adapters.oip.metrics import OipMetrics
-from signalyard_router.adapters.oip.peer import TOO_SLOW, Peer, Request
+from signalyard_router.adapters.oip.peer import TOO_SLOW, Peer
+from signalyard_router.adapters.oip.request import Answer, Request
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import CallFailed, Clock, Scored, Try
+from signalyard_router.ports import CallFailed, Clock, Try
 from signalyard_router.rules.breaker import BreakerState
 from signalyard_router.rules.chunks import rows_together, rows_within
 from signalyard_router.rules.latency import Recent, RowTime, Sharing
 from signalyard_router.rules.retries import RetryBudget
 from signalyard_router.rules.route import Target
 from signalyard_router.rules.serving import Identity, in_force
+
+Made = TypeVar("Made")
 
 _log = logging.getLogger("signalyard.router.oip")
 
@@ -96,8 +100,9 @@ class Group:
         """How many rows a call should carry of ``rows`` that several requests have at once; see `Upstream.share`."""
         return rows_together(rows, len(self.peers), self._sharing.rows)
 
-    async def score(self, request: Request) -> Scored:
-        """Ask one endpoint after the other, as far as time and the retry budget go. Raises CallFailed."""
+    async def score(self, request: Request[Answer], made: Callable[[Answer, str, tuple[Try, ...]], Made]) -> Made:
+        """Ask one endpoint after the other, as far as time and the retry budget go; ``made`` of the answer, the endpoint that gave it,
+        and those asked in vain. Raises CallFailed, and CallerError as `Peer.score` does."""
         self._retries.deposit()
         asked: list[Peer] = []
         tries: list[Try] = []
@@ -122,24 +127,25 @@ class Group:
                     raise CallFailed(exc.problem, exc.detail, tuple(tries)) from exc
                 peer.metrics.retries.inc()
             else:
-                return Scored(scored, peer.name, tuple(tries))
+                return made(scored, peer.name, tuple(tries))
 
-    async def _ask(self, peer: Peer, request: Request, asked: Sequence[Peer], tries: list[Try]) -> ScoredRows:
+    async def _ask(self, peer: Peer, request: Request[Answer], asked: Sequence[Peer], tries: list[Try]) -> Answer:
         """Ask one endpoint, and note it in ``tries`` where it fails."""
         started = self._now()
         try:
             scored, elapsed = await peer.score(request)
-            if self.target.hedge is not None:
-                self._recent.observe(elapsed)
-            self._row_time.observe(elapsed, request.rows)
-            self._sharing.observe(elapsed, request.rows)
+            if request.rows:
+                if self.target.hedge is not None:
+                    self._recent.observe(elapsed)
+                self._row_time.observe(elapsed, request.rows)
+                self._sharing.observe(elapsed, request.rows)
             self._hold_to_digest(peer, scored, asked)
         except ModelError as exc:
             tries.append(Try(peer.name, exc.problem, exc.detail, self._now() - started))
             raise
         return scored
 
-    def _choose(self, request: Request, asked: Sequence[Peer]) -> Peer | None:
+    def _choose(self, request: Request[Answer], asked: Sequence[Peer]) -> Peer | None:
         """The endpoint to ask: one that is due to be tried again, else the one with the least under way, and the longest idle of those."""
         now, most = self._now(), self._settings.max_in_flight
         chosen: Peer | None = None
@@ -159,7 +165,7 @@ class Group:
                 chosen = peer
         return chosen
 
-    def _take(self, request: Request, asked: list[Peer]) -> Peer | None:
+    def _take(self, request: Request[Answer], asked: list[Peer]) -> Peer | None:
         """Choose an endpoint, and remember that it was asked."""
         peer = self._choose(request, asked)
         if peer is not None:
@@ -179,7 +185,7 @@ class Group:
             return peer.identity.digest == card.digest
         return peer.identity is wanted or peer.identity == wanted
 
-    def _nobody(self, request: Request) -> CallFailed:
+    def _nobody(self, request: Request[Answer]) -> CallFailed:
         if not self.peers:
             return CallFailed(Problem.MODEL_UNREACHABLE, "no endpoint is there to be asked")
         now = self._now()
@@ -191,7 +197,7 @@ class Group:
             return CallFailed(Problem.MODEL_OVERLOADED, f"each endpoint has {most} calls under way")
         return CallFailed(Problem.MODEL_UNREACHABLE, "every endpoint failed lately and is left alone for now")
 
-    def _hold_to_digest(self, peer: Peer, scored: ScoredRows, asked: Sequence[Peer]) -> None:
+    def _hold_to_digest(self, peer: Peer, scored: Answer, asked: Sequence[Peer]) -> None:
         """Refuse an answer under another digest than the one in use, while another endpoint still has that."""
         wanted = self.in_use
         if wanted is None or wanted.version != scored.version or wanted.digest == scored.digest:
@@ -212,8 +218,8 @@ class Group:
         return False
 
     async def _hedged(
-        self, first: Peer, request: Request, asked: list[Peer], tries: list[Try]
-    ) -> tuple[Peer, ScoredRows]:
+        self, first: Peer, request: Request[Answer], asked: list[Peer], tries: list[Try]
+    ) -> tuple[Peer, Answer]:
         """Ask ``first`` and, where it is slower than usual, one more; the first right answer wins, the other call is cancelled."""
         task = asyncio.create_task(self._ask(first, request, asked, tries))
         calls = {task: first}
@@ -251,7 +257,7 @@ def _identity(card: ModelCard) -> Identity:
     return Identity(card.version, card.digest)
 
 
-async def _first_good(calls: list[asyncio.Task[ScoredRows]]) -> asyncio.Task[ScoredRows]:
+async def _first_good(calls: list[asyncio.Task[Answer]]) -> asyncio.Task[Answer]:
     """The first of the calls that ends well, or else one that ended last."""
     pending = set(calls)
     ended = calls[0]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from signalyard.problems import ModelError, Problem
-from signalyard.profile import ModelCard, ScoredRows, decode_response
-from signalyard_router.adapters.oip.errors import WireError, problem_of
+from signalyard.problems import CallerError, ModelError, Problem
+from signalyard.profile import ModelCard
+from signalyard_router.adapters.oip.errors import WireError
 from signalyard_router.adapters.oip.metrics import OK, OipMetrics
 from signalyard_router.adapters.oip.pools import Pools
-from signalyard_router.adapters.oip.request import infer_head, infer_request
+from signalyard_router.adapters.oip.request import Answer, Request, infer_head, infer_request
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.ports import Clock, EndpointStatus, Tracer
 from signalyard_router.rules.breaker import Breaker, BreakerState
@@ -32,16 +32,6 @@ class PeerKey(msgspec.Struct, frozen=True):
     model: str
     version: str
     endpoint: Endpoint
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A scoring call, ready to be sent to any endpoint; what is sent twice is the same request, for scoring changes nothing."""
-
-    id: str
-    body: bytes
-    card: ModelCard
-    rows: int
-    until: int
 
 
 class Peer:
@@ -163,30 +153,29 @@ class Peer:
             breaker.due(now) and (self.problem is None or not self.asked.is_set())
         )
 
-    async def score(self, request: Request) -> tuple[ScoredRows, int]:
+    async def score(self, request: Request[Answer]) -> tuple[Answer, int]:
         """Send it, and read the answer; with it comes how long it took, in nanoseconds.
 
-        Raises ModelError; one that is the endpoint's fault counts in its breaker.
+        Raises ModelError; one that is the endpoint's fault counts in its breaker. CallerError where the request's own input is to blame.
         """
-        pool, card = self.pool, request.card
+        pool, version = self.pool, request.card.version
         started = self._now()
         ticket = self.breaker.begin(started)
-
-        def read(answer: bytes) -> ScoredRows:
-            return decode_response(
-                answer, request_id=request.id, model=card.model, version=card.version, rows=request.rows
-            )
-
         pool.in_flight += 1
         try:
-            head = self._heads.get(card.version) or self._head(card.version)
+            head = self._heads.get(version) or self._head(version)
             whole = infer_request(head, request.body)
             if self._tracer is not None:
                 whole += self._tracer.onwards()
-            scored = await pool.call(whole, request.body, request.until, read)
+            scored = await pool.call(whole, request.body, request.until, request.read)
         except (WireError, ModelError) as exc:
-            failure = problem_of(exc) if isinstance(exc, WireError) else exc
-            self._failed(failure, ticket, started, request.until)
+            failure = request.problem_of(exc) if isinstance(exc, WireError) else exc
+            if isinstance(failure, CallerError):
+                # it answered, and rightly
+                self.metrics.called(OK, self._now() - started)
+                self.breaker.succeeded(ticket, self._now())
+            else:
+                self._failed(failure, request, ticket, started)
             if failure is exc:
                 raise
             raise failure from exc
@@ -200,18 +189,22 @@ class Peer:
             pool.in_flight -= 1
         now = self._now()
         self.metrics.called(OK, now - started)
-        self.recent.observe(now - started)
+        if request.rows:
+            self.recent.observe(now - started)
         closed = self.breaker.state is BreakerState.CLOSED
         self.breaker.succeeded(ticket, now)
         if not closed and self.breaker.state is BreakerState.CLOSED:
             _log.info("event=breaker_closed model=%s version=%s endpoint=%s", *self._labels())
         return scored, now - started
 
-    def _failed(self, failure: ModelError, ticket: int, started: int, until: int) -> None:
+    def _failed(self, failure: ModelError, request: Request[Answer], ticket: int, started: int) -> None:
         now = self._now()
         self.metrics.called(failure.problem, now - started)
-        if failure.problem is Problem.MODEL_TIMEOUT and until - started < (self.recent.p95 or 0):
+        if failure.problem is Problem.MODEL_TIMEOUT and request.until - started < (self.recent.p95 or 0):
             self.breaker.abandoned(ticket, now)  # it was given less time than it takes on a good day
+            return
+        if failure.problem in request.doubtful:
+            self.breaker.abandoned(ticket, now)
             return
         self._blame(ticket, now)
         if failure.problem is Problem.MODEL_UNKNOWN:

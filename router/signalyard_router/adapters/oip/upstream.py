@@ -10,12 +10,15 @@ from prometheus_client import CollectorRegistry
 from signalyard.profile import ModelCard, encode_request
 from signalyard_router.adapters.oip.group import Group
 from signalyard_router.adapters.oip.metrics import OipMetrics
-from signalyard_router.adapters.oip.peer import Peer, PeerKey, Request
+from signalyard_router.adapters.oip.peer import Peer, PeerKey
 from signalyard_router.adapters.oip.pools import Pools
 from signalyard_router.adapters.oip.prober import Prober
+from signalyard_router.adapters.oip.request import DOUBTFUL, Passing, Scoring
 from signalyard_router.adapters.oip.settings import OipSettings
-from signalyard_router.ports import Discovery, EndpointStatus, Scored, Tracer, World
+from signalyard_router.ports import Discovery, EndpointStatus, Passed, Scored, Tracer, World
+from signalyard_router.rules.inference import Inference
 from signalyard_router.rules.route import Endpoint, Target
+from signalyard_router.wire.tensors_json import write_inference
 
 
 class AsNamed:
@@ -79,7 +82,13 @@ class OipUpstream:
         group = self._groups.get(target) or self._group(target)
         request_id = f"{self._prefix}-{next(self._numbers)}"
         body = encode_request(request_id, group.columns(card), rows)
-        return group.score(Request(request_id, body, card, len(rows), until))
+        return group.score(Scoring(request_id, body, card, until, len(rows)), Scored)
+
+    def infer(self, target: Target, card: ModelCard, asked: Inference, until: int) -> Coroutine[Any, Any, Passed]:
+        """Pass a call on to the card's version; see the port. Raises CallFailed, CallerError."""
+        request_id = f"{self._prefix}-{next(self._numbers)}"
+        body = write_inference(asked, request_id)
+        return self._group(target).score(Passing(request_id, body, card, until, doubtful=DOUBTFUL), Passed)
 
     def chunk(self, target: Target, budget: int) -> int:
         """How many rows one call should carry at most; see the port."""

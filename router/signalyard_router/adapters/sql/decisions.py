@@ -1,4 +1,4 @@
-"""The view ``decisions``: one row a decision, its columns flat."""
+"""The views ``decisions``, one row a decision, its columns flat, and ``calls``, one row an inference call that was passed through."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,6 +55,12 @@ _FIELDS = {
     "request_id": "VARCHAR",
     "steps": "JSON",
     "input": "JSON",
+    "id": "VARCHAR",
+    "asked": "VARCHAR",
+    "wire": "VARCHAR",
+    "client_id": "VARCHAR",
+    "output": "VARCHAR",
+    "inputs": "JSON",
 }
 """A record's members and their types; read as they are named here, so that a column does not depend on what the rows hold."""
 
@@ -110,6 +116,37 @@ _VIEW = {
     "input_values": "input->'values'",
 }
 
+_CALLS = {
+    "time": "make_timestamp_ns(t)",
+    "seq": "seq",
+    "id": "id",
+    "route": "route",
+    "asked": "asked",
+    "problem": "problem.code",
+    "problem_detail": "problem.detail",
+    "model": "model",
+    "version": "version",
+    "digest": "digest",
+    "track": "track",
+    "assigned": "assigned",
+    "failover": "coalesce(failover, false)",
+    "drift": "coalesce(drift, false)",
+    "symbol": "coalesce(symbol, '')",
+    "client_id": "coalesce(client_id, '')",
+    "wire": "wire",
+    "input": "input->>'$'",
+    "output": "output",
+    "inputs": "inputs",
+    "t": "t",
+    "ts_recv": "ts_recv",
+    "elapsed_us": "elapsed_us",
+    "budget_us": "budget_us",
+    "request_id": "coalesce(request_id, '')",
+    "revision": "revision",
+    "generation": "coalesce(generation, 0)",
+    "steps": "steps",
+}
+
 SHOWN = ("time", "symbol", "route", "outcome", "reason", "direction", "score", "confidence", "version", "seq")
 """The columns of a table for people, who have a terminal's width."""
 
@@ -131,7 +168,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decisions:
-    """A connection to an in-memory DuckDB whose view ``decisions`` is over ``files``.
+    """A connection to an in-memory DuckDB whose views ``decisions`` and ``calls`` are over ``files``.
 
     ``growing`` is the one that a router may be writing: a last line that is not finished is passed over there, and nowhere else. No
     extension is ever downloaded. Raises CallerError (invalid_setting) where a file or a statement is not good.
@@ -147,9 +184,10 @@ class Decisions:
             parts.append(_source(files, "false"))
         if growing is not None:
             parts.append(_source([growing], "true"))
-        columns = ", ".join(f"{expression} AS {_name(name)}" for name, expression in _VIEW.items())
-        view = f"SELECT {columns} FROM ({' UNION ALL '.join(parts)}) WHERE kind = 'decision'"
-        _run(self._db, f"CREATE VIEW decisions AS {view}")
+        source = " UNION ALL ".join(parts)
+        for view, kind, shown in (("decisions", "decision", _VIEW), ("calls", "call", _CALLS)):
+            columns = ", ".join(f"{expression} AS {_name(name)}" for name, expression in shown.items())
+            _run(self._db, f"CREATE VIEW {view} AS SELECT {columns} FROM ({source}) WHERE kind = '{kind}'")
 
     def select(self, wanted: Filter, columns: Sequence[str] = ()) -> "Rows":
         """The decisions that pass, in the order of the journal."""
