@@ -50,7 +50,7 @@ from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import Archive, RouteStore, Tracer, World
+from signalyard_router.ports import Archive, RouteStore, Tracer, Upstream, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -144,9 +144,10 @@ async def running(
     store: RouteStore | None = None,
     tracer: Tracer | None = None,
     archive: Archive | None = None,
+    upstream: Upstream | None = None,
 ) -> AsyncIterator[Running]:
     """A router in this process, and its board. ``store`` has the documents where they do not lie in a folder, ``archive`` keeps
-    segments where no URL names one.
+    segments where no URL names one, ``upstream`` answers where no model servers are to be asked; it is closed by whoever gives it.
 
     The model servers have been asked once when it is yielded, and documents are watched from then on. Raises SignalyardError
     where documents, folders or the journal are not fit to be used.
@@ -170,7 +171,9 @@ async def running(
         documents = Documents(store, journal, registry)
         routes = await documents.first()
         discovery = cluster.discovery if cluster is not None else None
-        upstream = OipUpstream(world, settings.oip, registry, tracer, discovery)
+        servers = OipUpstream(world, settings.oip, registry, tracer, discovery) if upstream is None else None
+        upstream = servers or upstream
+        assert upstream is not None
         alerts.attach(journal, upstream)
         # In a cluster, routes may come later than the router.
         decides = replace(settings.router, needs_routes=False) if cluster is not None else settings.router
@@ -191,11 +194,12 @@ async def running(
         catalogue = Catalogue(lambda: router.table, upstream)
         rounds = Rounds(store, documents, router, upstream, delivery)
         # Readiness waits for a first look at the live tracks alone; the shadows' are looked at at the same time.
-        await upstream.start(router.table.live_targets())
+        if servers is not None:
+            await servers.start(router.table.live_targets())
         upstream.retarget(router.table.targets())
         try:
             upkeep.start()
-            await upstream.first_round.wait()
+            await upstream.asked(router.table.live_targets())
             if documents.known:
                 router.asked()
             rounds.start()
@@ -207,7 +211,8 @@ async def running(
             await passthrough.close()
             await router.close()
             await upkeep.close()
-            await upstream.close()
+            if servers is not None:
+                await servers.close()
     finally:
         if cluster is not None:
             await cluster.close()

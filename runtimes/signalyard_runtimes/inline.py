@@ -28,7 +28,8 @@ class InlineModel:
         self.card: ModelCard = scorer.card
         self.columns = columns
         """What the values of a row are, in this order."""
-        self._scorer = scorer
+        self.scorer = scorer
+        """The same model for many rows at once."""
         self._here = _Here(scorer, columns)
 
     def score(self, row: Sequence[float | None] | Vector) -> float:
@@ -42,7 +43,7 @@ class InlineModel:
 
     def confidence(self, score: float) -> float | None:
         """The calibrated probability that the side on which ``score`` lies is right, None for an uncalibrated model."""
-        return self._scorer.confidence(score)
+        return self.scorer.confidence(score)
 
 
 class _Here(threading.local):
