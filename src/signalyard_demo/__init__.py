@@ -1,1 +1,1 @@
-"""The demonstration: the only package that imports both halves."""
+"""The demonstration: the whole way from ticks to audited decisions, with both halves in processes of their own."""
