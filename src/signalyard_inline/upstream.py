@@ -8,8 +8,9 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ModelCard
 from signalyard_inline.bundles import Bundles
 from signalyard_inline.model import ENDPOINT, LoadedModel
-from signalyard_router.ports import CallFailed, EndpointStatus, Scored
+from signalyard_router.ports import CallFailed, EndpointStatus, Passed, Scored
 from signalyard_router.rules.breaker import BreakerState
+from signalyard_router.rules.inference import Inference
 from signalyard_router.rules.route import Target
 
 _AGAIN_SECONDS = 1.0
@@ -60,6 +61,13 @@ class BundleUpstream:
         if model is None or model.card is not card:
             raise CallFailed(Problem.MODEL_UNREACHABLE, "its bundle was taken away")
         return await model.score(rows, until)
+
+    async def infer(self, target: Target, card: ModelCard, asked: Inference, until: int) -> Passed:
+        """No call is passed on: no wire leads here, and who has the bundle in his process asks it himself (`signalyard_runtimes.inline`).
+
+        Raises CallerError (invalid_inference).
+        """
+        raise error(Problem.INVALID_INFERENCE, "a router in process passes no calls on to its models")
 
     def chunk(self, target: Target, budget: int) -> int:
         model = self._models.get((target.model, target.version))
