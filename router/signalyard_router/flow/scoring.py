@@ -116,18 +116,42 @@ class Scoring:
         asked, misfits = _fitting(cases, self._checker(target, card), name, target)
         if not asked:
             return misfits
-        most = self._upstream.chunk(target, until - started) if len(asked) > 1 else 1
-        if len(asked) <= most:
-            unanswered = await self._ask(rung, depth, asked, card, until)
-        else:
-            parts = [asked[part] for part in chunks(len(asked), most)]
-            left = await asyncio.gather(*(self._ask(rung, depth, part, card, until) for part in parts))
-            unanswered = [case for part in left for case in part]
+        unanswered = await self._in_chunks(rung, depth, asked, card, until)
+        if unanswered:
+            unanswered = await self._again(rung, depth, unanswered, card, until)
         if len(unanswered) == len(asked):
             self._out(cases)
         elif self._outages:
             self._outages.pop((route.name, cases[0].rung), None)
         return unanswered + misfits
+
+    async def _in_chunks(
+        self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], card: ModelCard, until: int
+    ) -> list[Case]:
+        """As many calls as the budget asks for; the answer is the cases that still wait."""
+        most = self._upstream.chunk(rung.target, until - self._clock.monotonic()) if len(cases) > 1 else 1
+        if len(cases) <= most:
+            return await self._ask(rung, depth, cases, card, until)
+        parts = [cases[part] for part in chunks(len(cases), most)]
+        left = await asyncio.gather(*(self._ask(rung, depth, part, card, until) for part in parts))
+        return [case for part in left for case in part]
+
+    async def _again(
+        self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], asked: ModelCard, until: int
+    ) -> list[Case]:
+        """Ask once more where the track went over to another bundle while its rows were on their way to the one before, which is gone.
+
+        The answer is the cases that still wait.
+        """
+        route, target = cases[0].route, rung.target
+        card = self._upstream.card(target)
+        if card is None or (card.version, card.digest) == (asked.version, asked.digest):
+            return cases
+        if not _allowed(route, target, card) or until <= self._clock.monotonic():
+            return cases
+        name = rung.track if isinstance(rung, TrackRung) else "model"
+        fit, misfit = _fitting(cases, self._checker(target, card), name, target)
+        return misfit + (await self._in_chunks(rung, depth, fit, card, until) if fit else [])
 
     def _out(self, cases: Sequence[Case]) -> None:
         """The track of these gave no answer: if it was not out before, it is from now on."""

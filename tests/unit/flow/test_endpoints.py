@@ -148,6 +148,70 @@ def test_or_the_standby_does(desk):
     desk(scenario, onDrift="standby")
 
 
+@pytest.fixture
+def goes_over(desk):
+    """The first call of version 7 finds its endpoint gone, and others with version 5 in its place."""
+
+    def run(scenario, then=None, **spec):
+        async def with_change(desk):
+            score = desk.upstream.score
+
+            async def gone(target, card, rows, until):
+                desk.upstream.score = score
+                desk.upstream.drift["7"] = "5"
+                desk.upstream.fail["5"] = then
+                desk.upstream.calls.append((card.version, len(rows)))
+                raise CallFailed(Problem.MODEL_UNKNOWN, "no endpoint serves version 7 now")
+
+            desk.upstream.score = gone
+            await scenario(desk)
+
+        desk(with_change, **spec)
+
+    return run
+
+
+def test_a_track_that_goes_over_to_another_bundle_meanwhile_is_asked_once_more(goes_over):
+    async def scenario(desk):
+        signal = (await desk.ask()).signal
+        assert (signal.version, signal.track, signal.drift, signal.failover) == ("5", Track.STABLE, True, False)
+        assert desk.upstream.calls == [("7", 1), ("5", 1)]
+        assert [(step.result, step.version) for step in desk.last().steps] == [("model_unknown", "7"), ("answered", "5")]
+
+    goes_over(scenario)
+
+
+def test_and_not_a_third_time(goes_over):
+    async def scenario(desk):
+        assert (await desk.ask()).signal.version == "6"
+        assert desk.upstream.calls == [("7", 1), ("5", 1), ("6", 1)]
+
+    goes_over(scenario, then=Problem.MODEL_UNREACHABLE)
+
+
+def test_nor_where_what_it_went_over_to_may_not_answer(goes_over):
+    async def scenario(desk):
+        assert (await desk.ask()).signal.version == "6"
+        assert desk.upstream.calls == [("7", 1), ("6", 1)]
+
+    goes_over(scenario, onDrift="standby")
+
+
+def test_nor_when_the_budget_is_spent(goes_over):
+    async def scenario(desk):
+        score = desk.upstream.score
+
+        async def slow(*call):
+            desk.world.clock.advance(90_000_000)
+            return await score(*call)
+
+        desk.upstream.score = slow
+        assert (await desk.ask()).outcome is not Outcome.EMITTED
+        assert desk.upstream.calls == [("7", 1)]
+
+    goes_over(scenario)
+
+
 def test_or_nobody_is_asked(desk):
     async def scenario(desk):
         desk.upstream.drift["7"] = "5"

@@ -398,6 +398,43 @@ def test_one_lost_look_changes_no_model(yard):
     yard(scenario)
 
 
+@pytest.mark.parametrize("how", ["stop", "withdraw"])
+def test_a_call_that_finds_the_last_endpoint_gone_makes_the_others_the_track_s_at_once(yard, how):
+    async def scenario(stage):
+        for server in stage.servers[1:]:
+            server.withdraw("rb-trend", "7")
+            server.serve(stage.serve(version="6", digest="sha256:66"))
+        await begin(stage)
+        before = stage.upstream.card(stage.target)
+        assert before.version == "7"
+        if how == "stop":
+            stage.servers[0].stop()
+        else:
+            stage.servers[0].withdraw("rb-trend", "7")
+        with pytest.raises(ModelError):
+            await stage.score(0.5)
+        # No look was needed, so no call is lost until there was one.
+        assert stage.upstream.card(stage.target).version == "6"
+        assert {(await stage.score(0.5)).version for _ in range(10)} == {"6"}
+
+    yard(scenario)
+
+
+def test_a_call_that_finds_the_only_endpoint_gone_changes_no_model(yard):
+    async def scenario(stage):
+        target = Target("rb-trend", "7", stage.target.endpoints[:1])
+        await stage.upstream.start([target])
+        await stage.upstream.first_round.wait()
+        stage.servers[0].withdraw("rb-trend", "7")
+        with pytest.raises(ModelError):
+            await stage.score(0.5, target=target)
+        assert stage.upstream.card(target).version == "7"
+        stage.servers[0].serve(stage.serve())
+        assert (await stage.score(0.5, target=target)).score == [0.5]
+
+    yard(scenario)
+
+
 def test_one_more_endpoint_in_the_document_changes_nothing_else(yard):
     async def scenario(stage):
         first = Target("rb-trend", "7", stage.target.endpoints[:2])

@@ -9,7 +9,7 @@ import msgspec
 
 from signalyard.problems import CallerError, ModelError, Problem
 from signalyard.profile import ModelCard
-from signalyard_router.adapters.oip.errors import WireError
+from signalyard_router.adapters.oip.errors import ConnectError, WireError
 from signalyard_router.adapters.oip.metrics import OK, OipMetrics
 from signalyard_router.adapters.oip.pools import Pools
 from signalyard_router.adapters.oip.request import Answer, Request, infer_head, infer_request
@@ -66,7 +66,8 @@ class Peer:
         self.doubted = False
         """Whether an answer since then came under another digest."""
         self.ready = False
-        """Whether it answers looks; lost only with a refused connection or a second failed look in a row."""
+        """Whether it answers looks; lost only with a refused connection, a call that it says it has no model for, or a second failed
+        look in a row."""
         self.problem: str | None = None
         """What the last look came to, None where it was answered."""
         self.asked = asyncio.Event()
@@ -175,7 +176,7 @@ class Peer:
                 self.metrics.called(OK, self._now() - started)
                 self.breaker.succeeded(ticket, self._now())
             else:
-                self._failed(failure, request, ticket, started)
+                self._failed(failure, request, ticket, started, refused=isinstance(exc, ConnectError))
             if failure is exc:
                 raise
             raise failure from exc
@@ -197,7 +198,9 @@ class Peer:
             _log.info("event=breaker_closed model=%s version=%s endpoint=%s", *self._labels())
         return scored, now - started
 
-    def _failed(self, failure: ModelError, request: Request[Answer], ticket: int, started: int) -> None:
+    def _failed(
+        self, failure: ModelError, request: Request[Answer], ticket: int, started: int, *, refused: bool
+    ) -> None:
         now = self._now()
         self.metrics.called(failure.problem, now - started)
         if failure.problem is Problem.MODEL_TIMEOUT and request.until - started < (self.recent.p95 or 0):
@@ -207,7 +210,9 @@ class Peer:
             self.breaker.abandoned(ticket, now)
             return
         self._blame(ticket, now)
-        if failure.problem is Problem.MODEL_UNKNOWN:
+        if refused or failure.problem is Problem.MODEL_UNKNOWN:
+            # Its track goes on at once with what others have. Where there are no others nothing changes until the next look.
+            self.ready = False
             self._changed(self, True)
 
     def _blame(self, ticket: int, now: int) -> None:
