@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from bundles import Bundles
 from cluster.chosen import cluster as chosen
+from cluster.chosen import ours
 from cluster.contract import Cluster
 from cluster.places import PROJECT, Places
 from desk import Desk
@@ -21,6 +22,7 @@ from traffic.summary import Entry, Summary
 
 _SUMMARY = pytest.StashKey[Summary]()
 _PASSED = pytest.StashKey[bool]()
+_LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,9 +31,22 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.e2e)
+    killing = [item for item in items if item.get_closest_marker("kills")]
+    if killing and not ours():
+        items[:] = [item for item in items if item not in killing]
+        config.hook.pytest_deselected(items=killing)
+        config.stash[_LEFT_OUT] = [item.name for item in killing]
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Also said at the end: a run without them is not all of it."""
+    return [
+        f"{name} is left out: it kills the API server or a kubelet, and this cluster's belong to others"
+        for name in config.stash.get(_LEFT_OUT, [])
+    ]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,6 +61,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     summary = config.stash[_SUMMARY]
     if summary.entries:
         terminalreporter.section("scenarios")
+        for line in pytest_report_collectionfinish(config):
+            terminalreporter.write_line(line)
         terminalreporter.write_line(summary.table())
         path = Places.of_project().results / "summary.json"
         summary.write(path)

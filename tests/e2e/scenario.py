@@ -67,7 +67,8 @@ class Scenario:
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(f"not within {timeout:g} s: {what}")
-            time.sleep(0.2)
+            # A look is a process that takes a tenth of a second of the machine under test.
+            time.sleep(0.4)
 
     def url(self, service: str, port: str = "http") -> str:
         """Where a client reaches a Service. Raises CommandError."""

@@ -11,8 +11,8 @@ DEPLOYMENT = f"deployment/{MODEL}-stable"
 
 def test_03_undo(desk, scenario):
     def values(version):
-        # Both new pods at once: their start is most of this scenario's time. A busy machine tells of pods that go late.
-        return desk.model(version, replicas=2, pods={"maxSurge": 2, "preStopSeconds": 6})
+        # Both new pods at once: their start is most of this scenario's time.
+        return desk.model(version, replicas=2, pods={"maxSurge": 2})
 
     def serves(version, *, drift):
         """Wait until ``version`` decides and the route's status says whether that is drift."""

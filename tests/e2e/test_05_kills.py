@@ -3,15 +3,12 @@ every answer inside the deadline; what degraded is marked."""
 
 import json
 
+import pytest
 from bundles import MODEL
-from desk import ROUTER, ROUTER_POD, WINDOW
+from desk import DEADLINE, ROUTER, ROUTER_POD, WINDOW
 from traffic.account import longest_silence
 
 STANDBY = "6"
-DEADLINE = 2.0
-# A machine on which a model server starts beside everything else has little time for a router: it keeps back more than usual for
-# the journal.
-ROUTE = {"deadline": "2s", "budget": {"commitReserve": 0.25, "commitReserveMax": "500ms"}}
 STABLE_POD = f"signalyard.io/model={MODEL},signalyard.io/track=stable"
 ROUTERS_POD = "app.kubernetes.io/name=signalyard-router"
 
@@ -46,9 +43,10 @@ def crash(cluster, scenario, label, container):
     return is_back
 
 
+@pytest.mark.kills
 def test_05_kills(desk, scenario, cluster, summary):
     desk.install_router()
-    desk.install_model(desk.model("7", standbys=[desk.published.version(STANDBY)], route=ROUTE))
+    desk.install_model(desk.model("7", standbys=[desk.published.version(STANDBY)]))
     desk.await_ready()
 
     with scenario.load(ROUTER, rate=40, deadline=DEADLINE, options=("--patience=60",)) as load:
@@ -75,7 +73,8 @@ def test_05_kills(desk, scenario, cluster, summary):
         load.await_more(200)
         cluster.start("kube-apiserver")
         cluster.await_api()
-        scenario.until(lambda: desk.metric("signalyard_kube_current") == 3, "the router follows the API server again")
+        # Routes, groups, Services, EndpointSlices.
+        scenario.until(lambda: desk.metric("signalyard_kube_current") == 4, "the router follows the API server again")
         desk.await_ready()
 
         cluster.kill("kubelet")

@@ -18,6 +18,7 @@ import yaml
 from cluster.api import Api as ApiServer
 from cluster.places import Places
 from prometheus_client import CollectorRegistry
+from tests.unit.kube import wrong_groups
 from tests.unit.kube.wrong_routes import GOOD, WRONG
 
 from signalyard.profile import Feature, FeatureSchema, ModelCard
@@ -35,6 +36,7 @@ from signalyard_router.world.real import RealNetwork, RealWorld
 ROOT = Path(__file__).parents[2]
 GROUP = "/apis/signalyard.io/v1alpha1"
 ROUTES = f"{GROUP}/namespaces/trading/signalroutes"
+GROUPS = f"{GROUP}/namespaces/trading/signalgroups"
 PAGE = ROOT / "docs/kubernetes.md"
 MARS = {"timezone": "Mars/Olympus", "hours": ["09:00-10:00"]}
 
@@ -43,7 +45,8 @@ MARS = {"timezone": "Mars/Olympus", "hours": ["09:00-10:00"]}
 def server(places: Places, tmp_path_factory: pytest.TempPathFactory):
     with ApiServer.start(places, tmp_path_factory.mktemp("api")) as api:
         api.kubectl("apply", "--server-side", "-f", ROOT / "manifests/crds")
-        api.kubectl("wait", "--for=condition=Established", "crd/signalroutes.signalyard.io")
+        for kind in ("signalroutes", "signalgroups"):
+            api.kubectl("wait", "--for=condition=Established", f"crd/{kind}.signalyard.io")
         api.kubectl("create", "namespace", "trading")
         yield api
 
@@ -71,15 +74,16 @@ def account(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def clean(server: ApiServer):
     yield
-    server.kubectl("delete", "--raw", ROUTES)  # all at once; by name kubectl takes a fifth of a second for each
+    for every in (ROUTES, GROUPS):
+        server.kubectl("delete", "--raw", every)  # all at once; by name kubectl takes a fifth of a second for each
     for kind in ("services", "endpointslices"):
         server.kubectl("delete", kind, "--all", "-n", "trading", "--wait=true")
 
 
-def document(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+def document(name: str, spec: dict[str, Any], kind: str = "SignalRoute") -> dict[str, Any]:
     return {
         "apiVersion": "signalyard.io/v1alpha1",
-        "kind": "SignalRoute",
+        "kind": kind,
         "metadata": {"name": name, "namespace": "trading"},
         "spec": spec,
     }
@@ -192,24 +196,30 @@ def play(server: ApiServer, account: Path, folder: Path, scenario: Callable[[Des
     asyncio.run(performance())
 
 
-def test_the_api_server_takes_a_good_route_as_it_is_and_refuses_each_wrong_one_with_its_reason(server, clean):
+KINDS = {"SignalRoute": (ROUTES, GOOD, WRONG), "SignalGroup": (GROUPS, wrong_groups.GOOD, wrong_groups.WRONG)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_api_server_takes_a_good_one_as_it_is_and_refuses_each_wrong_one_with_its_reason(server, clean, kind):
+    path, good, wrong = KINDS[kind]
+
     async def scenario() -> None:
         api = Api(RealNetwork(), from_kubeconfig(server.kubeconfig), KubeSettings(call_seconds=30.0))
 
         async def create(name: str, spec: dict[str, Any], **query: str) -> dict[str, Any]:
-            body = json.dumps(document(name, spec)).encode()
-            made: dict[str, Any] = json.loads(await api.call("POST", ROUTES, query, body))
+            body = json.dumps(document(name, spec, kind)).encode()
+            made: dict[str, Any] = json.loads(await api.call("POST", path, query, body))
             return made
 
-        assert (await create("good", GOOD))["spec"] == GOOD, "nothing is filled in, and nothing is pruned"
+        assert (await create("good", good))["spec"] == good, "nothing is filled in, and nothing is pruned"
         missed: list[str] = []
-        for name, (spec, reason) in WRONG.items():
+        for name, (spec, reason) in wrong.items():
             answer = await refusal(create("wrong", spec, dryRun="All"))
             if not answer.startswith("status 422: ") or reason not in answer:
                 missed.append(f"{name}: {reason!r} is not in {answer}")
         assert not missed, "\n".join(missed)
         with pytest.raises(StatusError, match="at most 63 characters"):
-            await create("a" * 64, GOOD)
+            await create("a" * 64, good)
         api.close()
 
     asyncio.run(scenario())

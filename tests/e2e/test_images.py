@@ -1,6 +1,7 @@
 """What the images hold, looked at from inside running containers that only `restricted` pods may have."""
 
 import json
+from pathlib import Path
 
 import pytest
 from plain import SECURE
@@ -29,19 +30,26 @@ print(json.dumps({
 """
 FRAMEWORKS = ("numpy", "pandas", "scipy", "lightgbm", "sklearn", "xgboost", "joblib", "cloudpickle", "mlserver")
 
+OWN = {"lightgbm": {"lightgbm"}, "sklearn": {"sklearn", "joblib"}}
+"""What is in the image of a framework beside what all have."""
+FITTED = Path(__file__).with_name("fitted.py")
+
 
 @pytest.fixture
 def look(scenario):
     """What is importable of ``names`` in an image, whom it runs as, and what it would let that user do."""
 
     def look(image, names):
+        mounts = [{"name": "tmp", "mountPath": "/tmp"}]
         container = {"name": "it", "image": image, "command": ["sleep", "600"], "securityContext": SECURE}
+        container["volumeMounts"] = mounts
         spec = {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 0,
             # Without a user here the kubelet takes the image's, and refuses root and names.
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [container],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
         }
         scenario.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "image"}, "spec": spec})
         scenario.kubectl("wait", "--for=condition=Ready", "pod/image", "--timeout=60s", timeout=70)
@@ -68,14 +76,19 @@ def test_router_image_holds_no_framework(look, router_image, scenario):
     assert "serve" not in commands
 
 
-def test_runtimes_image_holds_one_framework(look, runtimes_image, scenario):
+@pytest.mark.parametrize("framework", OWN)
+def test_runtimes_image_holds_one_framework_and_scores_by_it(look, cluster, scenario, framework):
     seen = look(
-        runtimes_image,
+        cluster.runtimes_image(framework),
         ("signalyard", "signalyard_runtimes", "signalyard_router", "signalyard_demo", "pip", *FRAMEWORKS),
     )
     check(seen)
-    expected = ["signalyard", "signalyard_runtimes", "numpy", "pandas", "scipy", "lightgbm", "mlserver"]
-    assert seen["importable"] == expected
+    everybodys = {"signalyard", "signalyard_runtimes", "numpy", "pandas", "scipy", "mlserver"}
+    assert set(seen["importable"]) == everybodys | OWN[framework]
     commands = scenario.kubectl("exec", "image", "--", "signalyard", "--help")
     assert "serve" in commands
     assert "router" not in commands
+    # Its golden rows are scored by the code that serves: when it is packed, and again when it is verified.
+    scenario.kubectl("exec", "image", "--", "python3", "-c", FITTED.read_text(), framework, "/tmp/small-1", timeout=120)
+    verified = ("signalyard", "bundle", "verify", "/tmp/small-1", "--json")
+    assert json.loads(scenario.kubectl("exec", "image", "--", *verified, timeout=120))["ok"]

@@ -5,7 +5,7 @@ import base64
 from bundles import MODEL, Bundle
 from plain import deployment, probe, service
 
-DEADLINE = 0.5
+DEADLINE = 0.25
 WINDOW = 0.5
 ROUTE = f"""
 apiVersion: signalyard.io/v1alpha1

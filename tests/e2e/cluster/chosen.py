@@ -11,6 +11,11 @@ from cluster.local import LocalCluster, down
 from cluster.places import Places
 
 
+def ours() -> bool:
+    """Whether :func:`cluster` will be a node of our own, whose programs may be killed."""
+    return not os.environ.get("KUBECONFIG") and not docker_answers()
+
+
 @contextlib.contextmanager
 def cluster(places: Places) -> Iterator[Cluster]:
     """That of KUBECONFIG; else kind where a Docker engine answers; else a node of our own. Raises CommandError.

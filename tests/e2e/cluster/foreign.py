@@ -45,8 +45,9 @@ class GivenCluster:
         return _named("E2E_ROUTER_IMAGE", _PULLED)
 
     def runtimes_image(self, framework: str = "lightgbm") -> str:
-        """Raises CommandError."""
-        return _named("E2E_RUNTIMES_IMAGE", _PULLED)
+        """That of another framework is named by E2E_RUNTIMES_SKLEARN_IMAGE, and so on. Raises CommandError."""
+        other = "" if framework == "lightgbm" else f"{framework.upper()}_"
+        return _named(f"E2E_RUNTIMES_{other}IMAGE", _PULLED)
 
     def program_image(self, program: str) -> str:
         """``prometheus-operator`` is named by E2E_PROMETHEUS_OPERATOR_IMAGE, and so on. Raises CommandError."""

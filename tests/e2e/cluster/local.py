@@ -22,7 +22,9 @@ from cluster.services import Service, Services
 
 _RECORD = Path("/run/signalyard-e2e.json")
 """One node a machine: the namespaces' first process and whose it is, also for a run from another checkout."""
-_GROUPS = Path("/sys/fs/cgroup")
+# Sixteen processes' worth of the processors, in version 1 and 2: the pods are to have what pods have on a node, where those of the system
+# count as one group. Here each of the machine's processes counts as much as one.
+_WEIGHT = {"cpu.shares": 16 * 1024, "cpu.weight": 16 * 100}
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,9 @@ def _make_groups() -> None:
             # Version 1 lets no process into a set of no processors.
             if (group / given).exists() and not (group / given).read_text().strip():
                 (group / given).write_text((root / given).read_text())
+        for weight, value in _WEIGHT.items():
+            if (group / weight).exists():
+                (group / weight).write_text(str(value))
 
 
 def _remove_groups() -> None:

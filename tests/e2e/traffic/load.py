@@ -40,6 +40,8 @@ class Load:
         self._log = log
         self._deadline = deadline
         self._began = 0.0
+        self._read = 0
+        self._lines: list[dict[str, Any]] = []
         self.seconds = 0.0
 
     def __enter__(self) -> "Load":
@@ -72,8 +74,14 @@ class Load:
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has said so far, oldest first; the last line may still be on its way."""
-        whole = self._log.read_bytes()
-        return [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]
+        with self._log.open("rb") as log:
+            # Each is read once: whoever waits looks often, on the machine that is under test.
+            log.seek(self._read)
+            more = log.read()
+        whole = more[: more.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._lines += map(json.loads, whole.splitlines())
+        return list(self._lines)
 
     def await_lines(self, enough: Callable[[list[dict[str, Any]]], bool], timeout: float = _PATIENCE) -> None:
         """Wait until what it has said is ``enough``. Raises TimeoutError."""

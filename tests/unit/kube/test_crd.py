@@ -5,21 +5,23 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.unit.kube import wrong_groups
 from tests.unit.kube.wrong_routes import GOOD, WRONG
 
 from signalyard.problems import CallerError
 from signalyard_router.adapters.kube.crd import KINDS, SIGNAL_ROUTE, definition, text
 from signalyard_router.crds_cli import crds
-from signalyard_router.rules.documents import parse_document
+from signalyard_router.rules.documents import parse_document, parse_group
+from signalyard_router.rules.groups import compile_group
 from signalyard_router.rules.route import compile_route
 
 FOLDER = Path(__file__).parents[3] / "manifests/crds"
 
 
-def document(spec):
+def document(spec, kind="SignalRoute"):
     return {
         "apiVersion": "signalyard.io/v1alpha1",
-        "kind": "SignalRoute",
+        "kind": kind,
         "metadata": {"name": "rb"},
         "spec": spec,
     }
@@ -99,6 +101,17 @@ def test_what_the_api_server_is_to_refuse_the_router_refuses_too(name):
 
 def test_the_route_that_they_differ_from_is_good():
     compile_route(parse_document(document(GOOD), "good"))
+
+
+@pytest.mark.parametrize("name", wrong_groups.WRONG)
+def test_and_of_groups(name):
+    spec, _ = wrong_groups.WRONG[name]
+    with pytest.raises(CallerError):
+        compile_group(parse_group(document(spec, "SignalGroup"), "wrong"))
+
+
+def test_the_group_that_they_differ_from_is_good():
+    compile_group(parse_group(document(wrong_groups.GOOD, "SignalGroup"), "good"))
 
 
 def test_the_command_prints_writes_and_compares(tmp_path):

@@ -1,0 +1,47 @@
+"""Fits a small model with the one framework that an image has, and packs it: `python fitted.py FRAMEWORK FOLDER`. Runs in that image."""
+
+import importlib
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from signalyard.profile import Feature, FeatureSchema
+from signalyard_runtimes.bundle.manifest import GoldenRows, Output
+from signalyard_runtimes.packing import PackSpec, pack
+
+
+def of_lightgbm(x: Any, y: Any) -> bytes:
+    """In its text form."""
+    lightgbm = importlib.import_module("lightgbm")
+    data = lightgbm.Dataset(x, y, feature_name=["p"])
+    text: str = lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, data, 5).model_to_string()
+    return text.encode()
+
+
+def of_sklearn(x: Any, y: Any) -> bytes:
+    """Pickled by joblib."""
+    pickled = io.BytesIO()
+    model = importlib.import_module("sklearn.linear_model").LogisticRegression().fit(x, y)
+    importlib.import_module("joblib").dump(model, pickled)
+    return pickled.getvalue()
+
+
+def main(framework: str, folder: str) -> None:
+    x = np.linspace(-1.0, 1.0, 200).reshape(-1, 1)
+    y = (x[:, 0] > 0.1).astype(int)
+    artifact = {"lightgbm": of_lightgbm, "sklearn": of_sklearn}[framework](x, y)
+    spec = PackSpec(
+        name="small",
+        version="1",
+        framework=framework,  # type: ignore[arg-type]
+        schema=FeatureSchema(features=(Feature(name="p"),)),
+        output=Output(kind="probability", neutral=0.5),
+    )
+    pack(spec, artifact, GoldenRows(columns=("p",), rows=((-0.5,), (0.5,))), Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
