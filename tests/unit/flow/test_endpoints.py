@@ -176,7 +176,10 @@ def test_a_track_that_goes_over_to_another_bundle_meanwhile_is_asked_once_more(g
         signal = (await desk.ask()).signal
         assert (signal.version, signal.track, signal.drift, signal.failover) == ("5", Track.STABLE, True, False)
         assert desk.upstream.calls == [("7", 1), ("5", 1)]
-        assert [(step.result, step.version) for step in desk.last().steps] == [("model_unknown", "7"), ("answered", "5")]
+        assert [(step.result, step.version) for step in desk.last().steps] == [
+            ("model_unknown", "7"),
+            ("answered", "5"),
+        ]
 
     goes_over(scenario)
 
