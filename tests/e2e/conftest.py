@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bundles import Bundles
 from cluster.chosen import cluster as chosen
 from cluster.chosen import ours
 from cluster.contract import Cluster
+from cluster.definitions import define
 from cluster.places import PROJECT, Places
 from desk import Desk
 from monitoring import Monitoring
@@ -103,10 +105,7 @@ def published(cluster: Cluster, bundles: Bundles) -> Published:
 @pytest.fixture(scope="session")
 def crds(cluster: Cluster) -> None:
     """The cluster knows SignalRoutes and SignalGroups. They go with the cluster."""
-    cluster.run("kubectl", "apply", "--server-side", "-f", PROJECT / "manifests/crds")
-    for kind in ("signalroutes", "signalgroups"):
-        established = ("--for=condition=Established", "--timeout=60s", f"crd/{kind}.signalyard.io")
-        cluster.run("kubectl", "wait", *established, timeout=70)
+    define(partial(cluster.run, "kubectl"), "-f", PROJECT / "manifests/crds")
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +139,7 @@ def reader(
     made = Scenario(cluster, NAMESPACE, places.results / request.node.name.removeprefix("test_"))
     with _told(request, summary, made):
         made.folder.mkdir(parents=True, exist_ok=True)
-        made.end()
+        made.end(wait=True)
         yield Reader(Desk(made, published, router_image, runtimes_image), tmp_path)
 
 

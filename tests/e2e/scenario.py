@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.commands import CommandError
-from cluster.contract import Cluster
+from cluster.contract import SCENARIO, Cluster
 from traffic.account import Account
 from traffic.load import Load
 
@@ -26,19 +26,17 @@ class Scenario:
 
     def begin(self) -> None:
         """Make the namespace, anew."""
-        self.end()
+        self.end(wait=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         # All that runs in it must pass the strictest level there is.
         self.cluster.run("kubectl", "create", "namespace", self.namespace)
-        self.cluster.run(
-            "kubectl", "label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted"
-        )
+        labels = ("pod-security.kubernetes.io/enforce=restricted", f"{SCENARIO}=true")
+        self.cluster.run("kubectl", "label", "namespace", self.namespace, *labels)
 
-    def end(self) -> None:
-        """Remove it with all that is in it."""
-        self.cluster.run(
-            "kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s", timeout=130
-        )
+    def end(self, *, wait: bool = False) -> None:
+        """Remove it with all that is in it, by default while the next scenario begins: pods take their time to end."""
+        options = ("--ignore-not-found", f"--wait={str(wait).lower()}", "--timeout=120s")
+        self.cluster.run("kubectl", "delete", "namespace", self.namespace, *options, timeout=130)
 
     def kubectl(self, *arguments: object, timeout: float = 60.0, stdin: str | None = None) -> str:
         """In the namespace. Raises CommandError."""

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster.api import Api as ApiServer
+from cluster.definitions import define
 from cluster.places import Places
 from prometheus_client import CollectorRegistry
 from tests.unit.kube import wrong_groups
@@ -44,9 +45,7 @@ MARS = {"timezone": "Mars/Olympus", "hours": ["09:00-10:00"]}
 @pytest.fixture(scope="module")
 def server(places: Places, tmp_path_factory: pytest.TempPathFactory):
     with ApiServer.start(places, tmp_path_factory.mktemp("api")) as api:
-        api.kubectl("apply", "--server-side", "-f", ROOT / "manifests/crds")
-        for kind in ("signalroutes", "signalgroups"):
-            api.kubectl("wait", "--for=condition=Established", f"crd/{kind}.signalyard.io")
+        define(api.kubectl, "-f", ROOT / "manifests/crds")
         api.kubectl("create", "namespace", "trading")
         yield api
 

@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+SCENARIO = "signalyard.io/e2e"
+"""The label of scenarios' namespaces."""
+
+
 class Cluster(Protocol):
     """Any of ours. Errors are CommandError."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.commands import CommandError, run
+from cluster.contract import SCENARIO
 from cluster.places import PROJECT
 from cluster.progress import step
 
@@ -73,7 +74,9 @@ class GivenCluster:
         raise NotImplementedError(f"{name} of a cluster that others run is not started")
 
     def end(self) -> None:
-        """Take away what was put beside the scenarios' own namespaces. Raises CommandError."""
+        """Wait until the scenarios' namespaces are gone, and take away what was put beside them. Raises CommandError."""
+        gone = ("-l", SCENARIO, "--timeout=300s")
+        self.run("kubectl", "delete", "namespace", *gone, timeout=310)
         self.run(
             "kubectl", "delete", "pod", "-n", _NAMESPACE, _CLIENT, "--ignore-not-found", "--timeout=60s", timeout=70
         )

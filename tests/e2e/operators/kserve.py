@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from cluster import programs
 from cluster.commands import run
 from cluster.contract import Cluster
+from cluster.definitions import define
 
 NAMESPACE = "kserve"
 _MODULE = "github.com/kserve/kserve"
@@ -37,9 +39,7 @@ class KServe:
         """Back when it is at work. Raises CommandError."""
         charts = programs.source("kserve", _MODULE) / "charts"
         definitions = self.cluster.run("helm", "template", "kserve-crd", charts / "kserve-crd")
-        # The annotation in which a client's apply keeps the object is too small for them.
-        for command in (("apply", "--server-side"), ("wait", "--for=condition=Established")):
-            self.cluster.run("kubectl", *command, "-f", "-", stdin=definitions, timeout=120)
+        define(partial(self.cluster.run, "kubectl"), "-f", "-", stdin=definitions)
         files = charts / "kserve-resources" / "files"
         # A controller that runs takes up another certificate only after a while, so one that is there stays.
         kept = self.cluster.run(

@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import yaml
 from cluster import programs
 from cluster.contract import Cluster
+from cluster.definitions import define
 
 NAMESPACE = "prometheus-operator"
 _MODULE = "github.com/prometheus-operator/prometheus-operator"
@@ -22,10 +24,7 @@ class PrometheusOperator:
     def install(self) -> None:
         """Back when it is at work. Raises CommandError."""
         examples = programs.source(_NAME, _MODULE) / "example"
-        definitions = examples / "prometheus-operator-crd"
-        # The annotation in which a client's apply keeps the object is too small for them.
-        self.cluster.run("kubectl", "apply", "--server-side", "-f", definitions, timeout=120)
-        self.cluster.run("kubectl", "wait", "--for=condition=Established", "-f", definitions, timeout=60)
+        define(partial(self.cluster.run, "kubectl"), "-f", examples / "prometheus-operator-crd")
         files = sorted((examples / "rbac" / "prometheus-operator").glob("*.yaml"))
         objects = [one for file in files for one in yaml.safe_load_all(file.read_text())]
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
