@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-
 SCENARIO = "signalyard.io/e2e"
 """The label of scenarios' namespaces."""
 
