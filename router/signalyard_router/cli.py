@@ -1,6 +1,7 @@
 """The router's commands."""
 
 import asyncio
+import platform
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import msgspec
 
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.archive.opening import open_archive
+from signalyard_router.adapters.redis.settings import shown
 from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
 from signalyard_router.journal.settings import JournalSettings
@@ -59,6 +61,22 @@ class _NamesType(click.ParamType[tuple[str, ...]]):
             if not _NAMESPACE.fullmatch(name):
                 self.fail(f"{name!r} is not a namespace's name", param, ctx)
         return names
+
+
+class _Words(click.ParamType[tuple[str, ...]]):
+    name = "words"
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self._known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        for word in words:
+            if word not in self._known:
+                self.fail(f"{word!r} is none of {', '.join(self._known)}", param, ctx)
+        return words
 
 
 _DURATION = _DurationType()
@@ -238,6 +256,45 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default=0.01,
     help="Share of requests that are traced; where the caller is traced, it decides.",
 )
+@_option(
+    "--redis",
+    "REDIS",
+    default="",
+    help="Redis or Valkey for the wires below: redis://, rediss:// or unix://. Needs the extra redis.",
+)
+@_option(
+    "--redis-prefix", "REDIS_PREFIX", default="signalyard", help="What the names of all keys and channels begin with."
+)
+@_option(
+    "--redis-in",
+    "REDIS_IN",
+    type=_Words(("stream", "pubsub")),
+    default="",
+    help="How snapshots come over Redis: stream, pubsub, or both with a comma.",
+)
+@_option(
+    "--redis-out",
+    "REDIS_OUT",
+    type=_Words(("stream", "pubsub")),
+    default="",
+    help="How signals leave over Redis: stream, pubsub, or both with a comma.",
+)
+@_option(
+    "--redis-encoding",
+    "REDIS_ENCODING",
+    type=click.Choice(["json", "classic", "nautilus-json", "nautilus-msgpack"]),
+    default="json",
+    help="How they are written: whole, by the classic protocol, or as NautilusTrader's external streams.",
+)
+@_option(
+    "--redis-group", "REDIS_GROUP", default="signalyard", help="The consumer group of routers that share the stream."
+)
+@_option(
+    "--redis-consumer",
+    "REDIS_CONSUMER",
+    default=platform.node(),
+    help="This router's name in the group, the machine's if not given; one that keeps it has its unfinished entries back at once.",
+)
 @click.option("--print-config", is_flag=True, help="Show each value and where it comes from, and exit.")
 @click.option("--check", is_flag=True, help="Check the documents, and exit: 0 if they are good.")
 @click.pass_context
@@ -277,6 +334,13 @@ def router(
     log_format: Literal["text", "json"],
     trace_endpoint: str,
     trace_share: float,
+    redis: str,
+    redis_prefix: str,
+    redis_in: tuple[str, ...],
+    redis_out: tuple[str, ...],
+    redis_encoding: str,
+    redis_group: str,
+    redis_consumer: str,
     print_config: bool,
     check: bool,
 ) -> None:
@@ -293,7 +357,12 @@ def router(
         for name, value in ctx.params.items():
             if name not in ("print_config", "check"):
                 source = ctx.get_parameter_source(name)
-                value = ",".join(_each_once(value)) if name == "namespace" else value
+                if name == "namespace":
+                    value = ",".join(_each_once(value))
+                elif name == "redis":
+                    value = shown(value) if value else ""
+                elif isinstance(value, tuple):
+                    value = ",".join(value)
                 click.echo(f"{name.replace('_', '-'):20} {value!s:24} {source.name.lower() if source else 'default'}")
         return
     # Imported late: reading a journal needs no server.
@@ -302,6 +371,7 @@ def router(
     from signalyard_router.adapters.http.settings import HttpSettings
     from signalyard_router.adapters.kube.settings import KubeSettings
     from signalyard_router.adapters.otel.settings import OtelSettings
+    from signalyard_router.adapters.redis.settings import Encoding, Incoming, Outgoing, RedisSettings
     from signalyard_router.rules.documents import revision
     from signalyard_router.settings import RouterSettings
 
@@ -340,6 +410,17 @@ def router(
             requests_burst=max_request_burst,
         ),
         otel=OtelSettings(endpoint=trace_endpoint, share=trace_share),
+        redis=RedisSettings(
+            url=redis,
+            prefix=redis_prefix,
+            incoming=frozenset(map(Incoming, redis_in)),
+            outgoing=frozenset(map(Outgoing, redis_out)),
+            encoding=Encoding(redis_encoding),
+            group=redis_group,
+            consumer=redis_consumer,
+            max_body_bytes=max_body,
+            max_rows=max_rows,
+        ),
     )
     import uvloop
 

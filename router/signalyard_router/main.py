@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -36,6 +36,7 @@ from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
 from signalyard_router.adapters.otel.settings import OtelSettings
+from signalyard_router.adapters.redis.settings import RedisSettings
 from signalyard_router.control.alerts import Alerts
 from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
@@ -46,11 +47,13 @@ from signalyard_router.flow.call_metrics import CallMetrics
 from signalyard_router.flow.catalogue import Catalogue
 from signalyard_router.flow.passthrough import Passthrough
 from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.metrics import OutboxMetrics
+from signalyard_router.journal.outbox import Outbox
 from signalyard_router.journal.query import follow, since
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import Archive, RouteStore, Tracer, Upstream, World
+from signalyard_router.ports import Archive, RouteStore, Sink, Tracer, Upstream, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -59,6 +62,7 @@ from signalyard_router.world.real import RealWorld
 if TYPE_CHECKING:
     from signalyard_router.adapters.kube.cluster import Cluster
     from signalyard_router.adapters.otel.tracer import OtelTracer
+    from signalyard_router.adapters.redis.wires import RedisWires
 
 _log = logging.getLogger("signalyard.router")
 
@@ -113,6 +117,7 @@ class ProcessSettings:
     admin: AdminSettings = field(default_factory=AdminSettings)
     otel: OtelSettings = field(default_factory=OtelSettings)
     kube: KubeSettings = field(default_factory=KubeSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
 
 
 class Running(NamedTuple):
@@ -249,11 +254,15 @@ async def serve(settings: ProcessSettings) -> None:
     limit.set(memory_limit())
     admin_world, tokens = _admin_world(settings.admin), _tokens(settings.admin)
     tracer = _tracer(settings.otel)
+    redis = _redis(settings.redis, world, registry)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, world=world, registry=registry, tracer=tracer) as up:
+    async with (
+        running(settings, world=world, registry=registry, tracer=tracer) as up,
+        _outboxes(world, settings.journal.folder, up.journal, registry, redis.sinks if redis else ()),
+    ):
         router, board = up.router, up.board
         streams = SignalStreams(world.clock, registry)
         up.journal.subscribe(streams.observe)
@@ -264,6 +273,8 @@ async def serve(settings: ProcessSettings) -> None:
         admin = HttpServer(admin_world, AdminApp(board, tokens, registry), admin_http)
         await _listen(admin, admin_http, "/admin-port")
         await _listen(server, settings.http, "/port")
+        if redis is not None:
+            redis.start(router)
         # What is alive now stays alive: no collection need look at it again, and the first full one would stall a request.
         # The rest is freed by its last reference, but for what an exception's traceback holds: look for that less often than
         # every 700 objects, which a hundred requests in flight reach with nothing to free.
@@ -281,11 +292,31 @@ async def serve(settings: ProcessSettings) -> None:
         _log.info("event=draining seconds=%g", settings.drain_seconds)
         router.drain()
         streams.close()
-        await server.drain(settings.drain_seconds)
+        if redis is not None:
+            await asyncio.gather(server.drain(settings.drain_seconds), redis.drain(settings.drain_seconds))
+        else:
+            await server.drain(settings.drain_seconds)
         await admin.drain(1.0)
+    if redis is not None:
+        await redis.close()
     if tracer is not None:
         tracer.close()
     _log.info("event=stopped")
+
+
+@asynccontextmanager
+async def _outboxes(
+    world: World, folder: str, journal: LocalJournal, registry: CollectorRegistry, sinks: Sequence[Sink]
+) -> AsyncIterator[None]:
+    """An outbox for each sink; at the end what is recorded is handed on first."""
+    metrics = OutboxMetrics(registry)
+    outboxes = [Outbox(world, folder, journal, sink, metrics) for sink in sinks]
+    try:
+        for outbox in outboxes:
+            await outbox.start()
+        yield
+    finally:
+        await asyncio.gather(*(outbox.close() for outbox in outboxes))
 
 
 async def _listen(server: HttpServer, settings: HttpSettings, pointer: str) -> None:
@@ -328,6 +359,19 @@ def _tracer(settings: OtelSettings) -> "OtelTracer | None":
         text = f"traces need the extra otel: pip install 'signalyard[otel]' ({exc.name} is not installed)"
         raise error(Problem.INVALID_SETTING, text, "/trace-endpoint") from exc
     return open_tracer(settings)
+
+
+def _redis(settings: RedisSettings, world: World, registry: CollectorRegistry) -> "RedisWires | None":
+    if not settings.url:
+        if settings.incoming or settings.outgoing:
+            raise error(Problem.INVALID_SETTING, "nothing goes over Redis without the server's URL", "/redis")
+        return None
+    try:
+        from signalyard_router.adapters.redis.wires import RedisWires
+    except ModuleNotFoundError as exc:
+        text = f"wires over Redis need the extra redis: pip install 'signalyard[redis]' ({exc.name} is not installed)"
+        raise error(Problem.INVALID_SETTING, text, "/redis") from exc
+    return RedisWires(world, settings, registry)
 
 
 def _tokens(settings: AdminSettings) -> Tokens:

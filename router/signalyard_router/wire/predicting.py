@@ -5,7 +5,7 @@ from typing import Protocol
 
 from signalyard.wire import Decision
 from signalyard_router.rules.rows import BadRow, Row
-from signalyard_router.wire.reading import PredictReader
+from signalyard_router.wire.reading import Batch, PredictReader
 from signalyard_router.wire.writing import decisions_body, placed
 
 
@@ -40,10 +40,18 @@ class Predicting:
         """
         self._router.admit(received, remaining)
         batch = self._reader.read(body)
+        return await self.decide(batch, received, remaining), batch.alone
+
+    def read(self, body: bytes) -> Batch:
+        """The rows of a body that is to be decided later. Raises CallerError: malformed_body, too_many_rows."""
+        return self._reader.read(body)
+
+    async def decide(self, batch: Batch, received: int, remaining: int | None = None) -> Sequence[Decision]:
+        """The decisions on what was read. Raises RouterError."""
         if not batch.rows:
-            return [], batch.alone
+            return []
         decided = await self._router.decide(batch.rows, received=received, remaining=remaining)
-        return placed(decided, batch.places), batch.alone
+        return placed(decided, batch.places)
 
     async def answer(self, body: bytes, received: int, remaining: int | None = None) -> bytes:
         """The same as JSON: one decision where one snapshot came that one route took, else a list."""

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
+from tests.parts.router.conftest import Models, RouterProcess
 
 ROOT = Path(__file__).parents[3]
 VALKEY = ROOT / ".venv" / "valkey"
@@ -126,3 +128,45 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """A client that has nothing of ours."""
+    with redis.Redis(port=redis_server.port, socket_timeout=PATIENCE) as connected:
+        yield connected
+
+
+ROUTE = """
+apiVersion: signalyard.io/v1alpha1
+kind: SignalRoute
+metadata: {{name: rb-trend}}
+spec:
+  model: rb-trend
+  instruments: ["rb*.SHFE"]
+  deadline: 5s
+  maxAge: 10m
+  validFor: 10m
+  dedupe: {{window: 0s}}
+  tracks:
+    - {{name: stable,  version: "7", weight: 100, endpoint: {{service: 127.0.0.1, port: {stable}}}}}
+    - {{name: standby, version: "6", endpoint: {{service: 127.0.0.1, port: {standby}}}}}
+  mapping: {{long: {{enter: 0.6}}, short: {{enter: 0.4}}, otherwise: abstain}}
+"""
+
+
+@pytest.fixture
+def models() -> Iterator[Models]:
+    with Models() as running:
+        yield running
+
+
+@pytest.fixture
+def router(tmp_path: Path, models: Models, redis_server: RedisServer) -> Iterator[RouterProcess]:
+    """A router with all of its wires over the server; not started."""
+    wires = {"SIGNALYARD_REDIS_IN": "stream,pubsub", "SIGNALYARD_REDIS_OUT": "stream,pubsub"}
+    wires |= {"SIGNALYARD_REDIS": redis_server.url, "SIGNALYARD_REDIS_CONSUMER": "one"}
+    process = RouterProcess(tmp_path, models.ports, **wires)
+    process.write_route(ROUTE.format(stable=models.ports["7"], standby=models.ports["6"]))
+    yield process
+    process.close()

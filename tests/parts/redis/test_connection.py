@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from signalyard.problems import CallerError
-from signalyard_router.adapters.redis.connection import RedisConnection, shown
+from signalyard_router.adapters.redis.connection import RedisConnection
 from signalyard_router.adapters.redis.errors import LostError, RefusedError
+from signalyard_router.adapters.redis.settings import shown
 
 pytestmark = pytest.mark.parts
 

@@ -6,8 +6,7 @@ only who asks knows whether that does harm. Whatever goes wrong closes it; the n
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any, Protocol, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
@@ -16,12 +15,29 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.redis.errors import LostError, RefusedError
+from signalyard_router.adapters.redis.settings import shown
 
 Command: TypeAlias = tuple[str | bytes | int, ...]
 """A command's words, the first of them its name."""
 
 _KNOWN = frozenset({"host", "port", "db", "path", "username", "password", "connection_class", "ssl_ca_certs"})
 """What a URL may say. The rest of redis-py's parameters are time-outs and retries, and those are ours."""
+
+
+class Asking(Protocol):
+    """A Redis server that answers; see `RedisConnection`."""
+
+    async def ask(self, *command: str | bytes | int, wait: float = 0.0) -> Any:
+        """The answer to one command. Raises LostError, RefusedError."""
+        ...
+
+    async def ask_all(self, commands: Sequence[Command], *, wait: float = 0.0) -> list[Any]:
+        """The answers to several, errors among them. Raises LostError."""
+        ...
+
+    async def close(self) -> None:
+        """Close it."""
+        ...
 
 
 class RedisConnection:
@@ -49,6 +65,11 @@ class RedisConnection:
         """
         async with self._turn:
             return await self._bounded(commands, len(commands), self._seconds + wait)
+
+    async def tell(self, *command: str | bytes | int) -> None:
+        """Send a command whose answer `next` gives in its turn. Raises LostError."""
+        async with self._turn:
+            await self._bounded([command], 0, self._seconds)
 
     async def next(self, wait: float) -> Any:
         """What the server sends unasked, to a subscriber, within ``wait`` seconds; None where nothing comes. Raises LostError."""
@@ -121,13 +142,3 @@ def _connection(url: str, seconds: float, name: str, pointer: str) -> AbstractCo
         protocol=2,
     )
     return made
-
-
-def shown(url: str) -> str:
-    """A URL as it may be logged: without user and password."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "the URL"
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"

@@ -8,7 +8,7 @@ They stay inside the adapter. `connection` makes them of redis-py's, and nobody 
 """
 
 
-class RedisWireError(Exception):
+class RedisWireError(OSError):
     """The root of what commands raise."""
 
 
