@@ -16,7 +16,7 @@ from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.adapters.redis.settings import shown
 from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
-from signalyard_router.journal.settings import JournalSettings
+from signalyard_router.journal.settings import JournalSettings, SharingSettings
 from signalyard_router.journal.verify import verify as verify_chain
 from signalyard_router.journal_cli import archive_option, query, replay
 from signalyard_router.journal_cli import journal_option as _journal_option
@@ -169,6 +169,19 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default=False,
     help="Keep the inputs of calls that are passed through in the journal, whole, and not their sha256 alone.",
 )
+@_option(
+    "--journal-redis",
+    "JOURNAL_REDIS",
+    default="",
+    help="Redis that replicas share their journal on: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]. Needs the extra redis.",
+)
+@_option(
+    "--journal-redis-prefix",
+    "JOURNAL_REDIS_PREFIX",
+    default="signalyard",
+    help="What its keys begin with; replicas with the same one share a journal.",
+)
+@_option("--replica", "REPLICA", default="", help="This replica's name in the journal. The host's, if not given.")
 @_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=4 * 1024 * 1024, help="Largest request body, bytes.")
 @_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
 @_option(
@@ -317,6 +330,9 @@ def router(
     keep_age: int | None,
     archive: str | None,
     keep_inputs: bool,
+    journal_redis: str,
+    journal_redis_prefix: str,
+    replica: str,
     max_body: int,
     max_rows: int,
     max_rows_in_flight: int,
@@ -359,7 +375,7 @@ def router(
                 source = ctx.get_parameter_source(name)
                 if name == "namespace":
                     value = ",".join(_each_once(value))
-                elif name == "redis":
+                elif name in ("redis", "journal_redis"):
                     value = shown(value) if value else ""
                 elif isinstance(value, tuple):
                     value = ",".join(value)
@@ -371,6 +387,7 @@ def router(
     from signalyard_router.adapters.http.settings import HttpSettings
     from signalyard_router.adapters.kube.settings import KubeSettings
     from signalyard_router.adapters.otel.settings import OtelSettings
+    from signalyard_router.adapters.redis.log.settings import RedisLogSettings
     from signalyard_router.adapters.redis.settings import Encoding, Incoming, Outgoing, RedisSettings
     from signalyard_router.rules.documents import revision
     from signalyard_router.settings import RouterSettings
@@ -388,6 +405,8 @@ def router(
         router=RouterSettings(max_rows_in_flight=max_rows_in_flight, max_wait_share=max_wait_share),
         archive=archive,
         keep_inputs=keep_inputs,
+        sharing=SharingSettings(replica=replica or platform.node()),
+        log=RedisLogSettings(url=journal_redis, prefix=journal_redis_prefix),
         journal=JournalSettings(
             folder=str(journal),
             clock=clock,  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ from signalyard_router.adapters.kube.settings import KubeSettings
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.adapters.oip.upstream import OipUpstream
 from signalyard_router.adapters.otel.settings import OtelSettings
+from signalyard_router.adapters.redis.log.settings import RedisLogSettings
 from signalyard_router.adapters.redis.settings import RedisSettings
 from signalyard_router.control.alerts import Alerts
 from signalyard_router.control.board import Board
@@ -47,13 +48,15 @@ from signalyard_router.flow.call_metrics import CallMetrics
 from signalyard_router.flow.catalogue import Catalogue
 from signalyard_router.flow.passthrough import Passthrough
 from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.membership import Membership
 from signalyard_router.journal.metrics import OutboxMetrics
 from signalyard_router.journal.outbox import Outbox
 from signalyard_router.journal.query import follow, since
+from signalyard_router.journal.replicated import ReplicatedJournal
 from signalyard_router.journal.segments import segment_number
-from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
+from signalyard_router.journal.settings import JournalSettings, SharingSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
-from signalyard_router.ports import Archive, RouteStore, Sink, Tracer, Upstream, World
+from signalyard_router.ports import Archive, RouteStore, SharedLog, Sink, Tracer, Upstream, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
@@ -110,6 +113,8 @@ class ProcessSettings:
     """Whether the journal keeps the inputs of calls that are passed through, whole; their sha256 it keeps in any case."""
 
     upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
+    sharing: SharingSettings = field(default_factory=SharingSettings)
+    log: RedisLogSettings = field(default_factory=RedisLogSettings)
     router: RouterSettings = field(default_factory=RouterSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -150,9 +155,11 @@ async def running(
     tracer: Tracer | None = None,
     archive: Archive | None = None,
     upstream: Upstream | None = None,
+    log: SharedLog | None = None,
 ) -> AsyncIterator[Running]:
     """A router in this process, and its board. ``store`` has the documents where they do not lie in a folder, ``archive`` keeps
     segments where no URL names one, ``upstream`` answers where no model servers are to be asked; it is closed by whoever gives it.
+    ``log`` is what it shares with other replicas where no URL names one.
 
     The model servers have been asked once when it is yielded, and documents are watched from then on. Raises SignalyardError
     where documents, folders or the journal are not fit to be used.
@@ -166,10 +173,19 @@ async def running(
     archive = archive or open_archive(settings.archive, create=True)
     alerts = Alerts(registry)
     software = f"signalyard {version('signalyard')}"
-    journal = LocalJournal(world, settings.journal, registry, software, memory=alerts)
+    log = log or _shared_log(settings, world)
+    journal: LocalJournal
+    membership: Membership | None = None
+    if log is None:
+        journal = LocalJournal(world, settings.journal, registry, software, memory=alerts)
+    else:
+        journal = ReplicatedJournal(world, settings.journal, settings.sharing, log, registry, software, memory=alerts)
+        membership = Membership(world, settings.journal, settings.sharing, journal, log)
     journal.subscribe(alerts.observe)
     watching = asyncio.create_task(alerts.run())
     try:
+        if membership is not None:
+            await membership.start()
         if cluster is not None:
             await cluster.start()
         upkeep = Upkeep(world, settings.journal, settings.upkeep, journal, registry, archive)
@@ -198,6 +214,8 @@ async def running(
         )
         catalogue = Catalogue(lambda: router.table, upstream)
         rounds = Rounds(store, documents, router, upstream, delivery)
+        if isinstance(journal, ReplicatedJournal):
+            _hear(journal, rounds)
         # Readiness waits for a first look at the live tracks alone; the shadows' are looked at at the same time.
         if servers is not None:
             await servers.start(router.table.live_targets())
@@ -224,6 +242,31 @@ async def running(
         watching.cancel()
         await asyncio.wait([watching])
         await journal.close()
+        if membership is not None:
+            await membership.close()
+
+
+def _hear(journal: ReplicatedJournal, rounds: Rounds) -> None:
+    """What other replicas record is in force here as well, also what they did since the documents were read."""
+
+    def heard(documents: bool) -> None:
+        rounds.heard(journal.in_force() if documents else None)
+
+    journal.on_change = heard
+    heard(True)
+
+
+def _shared_log(settings: ProcessSettings, world: World) -> SharedLog | None:
+    if not settings.log.url:
+        return None
+    try:
+        from signalyard_router.adapters.redis.log.shared import RedisLog
+    except ImportError as exc:
+        text = (
+            f"a journal on Redis needs the extra redis: pip install 'signalyard[redis]' ({exc.name} is not installed)"
+        )
+        raise error(Problem.INVALID_SETTING, text, "/journal-redis") from exc
+    return RedisLog(world, settings.log)
 
 
 def _cluster(settings: ProcessSettings, world: World, registry: CollectorRegistry) -> "Cluster | None":

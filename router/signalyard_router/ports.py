@@ -6,6 +6,7 @@ Whoever implements one of these owes what its docstring promises; `testing` has 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -261,6 +262,116 @@ class Sink(Protocol):
         Raises OSError where not all of them have left; then all of them are handed to it again. Whoever calls bounds it in time by
         cancelling.
         """
+        ...
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """Where a shared log stands. ``token`` names the entry at ``position``; positions are counted from one epoch to the next."""
+
+    epoch: int = 0
+    position: int = 0
+    token: str = ""
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """What one commit put into a shared log: its records, a line each. ``token`` is a name that nobody else gives."""
+
+    position: int
+    token: str
+    body: bytes
+
+
+class LogState(msgspec.Struct, frozen=True):
+    """A shared log as it stands. ``whole``: nothing that was appended can have been lost.
+
+    ``held_from`` is the journal's time, UTC nanoseconds, at which its epoch began; ``clock`` what that time is.
+    """
+
+    place: Place
+    whole: bool
+    held_from: int
+    clock: str
+
+
+class Appended(StrEnum):
+    """What became of an entry. All but the first say that it is not in the log, and never will be."""
+
+    DONE = "done"
+    BEHIND = "behind"
+    """Others appended meanwhile; what they did has been told."""
+    WAIT = "wait"
+    """It is another replica's turn, for milliseconds."""
+    LATE = "late"
+    """It was taken up so late that nobody waits for it."""
+    LOST = "lost"
+    """The log is not the one that was known: it goes on under another epoch, or what it held may be lost."""
+
+
+class LogReader(Protocol):
+    """Who follows a shared log."""
+
+    def took(self, epoch: int, entry: LogEntry) -> None:
+        """An entry was appended, by whomever, also by this process; in order, and now and then one is left out or comes again."""
+        ...
+
+    def away(self) -> None:
+        """The log can no longer be heard."""
+        ...
+
+
+class SharedLog(Protocol):
+    """A log that several processes append to, each entry whole or not at all, and in one order for all of them.
+
+    Every call raises RouterError (journal_unavailable) where the log cannot be reached or refuses, and is bounded in time.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+        ...
+
+    async def open(self, reader: LogReader) -> None:
+        """Reach it, and tell ``reader`` of every entry from now on. Raises CallerError (invalid_setting) where it cannot be trusted."""
+        ...
+
+    async def state(self) -> LogState | None:
+        """How it stands; None where there is no log."""
+        ...
+
+    async def entries(self, epoch: int, after: int, count: int) -> list[LogEntry]:
+        """At most ``count`` entries behind a position, oldest first; none where the epoch is another one."""
+        ...
+
+    async def snapshot(self) -> LogEntry | None:
+        """What was last kept as the state at a position."""
+        ...
+
+    def append(
+        self, place: Place, entry: LogEntry, signals: Sequence[bytes], *, insist: bool
+    ) -> "asyncio.Future[Appended]":
+        """Append an entry behind ``place`` and give its signals out, both or neither. ``insist``: if others were first, the next turn is
+        this replica's.
+
+        The future raises JournalInDoubt where it may have been appended and no answer came.
+        """
+        ...
+
+    async def keep(self, epoch: int, snapshot: LogEntry, forget: int) -> None:
+        """Keep the state at a position, and forget the entries before the position ``forget``."""
+        ...
+
+    async def offer(self, place: Place, newest: int) -> bool:
+        """Say how far this replica knows the log that was lost, and the time of the newest record that it knows; whether no replica that
+        is there knows it further."""
+        ...
+
+    async def begin(self, before: Place | None, state: LogState, snapshot: LogEntry) -> bool:
+        """Begin a new epoch, with nothing but a state, in the place of the log that stands at ``before``, None where there was none; False
+        where another replica was quicker."""
+        ...
+
+    async def close(self) -> None:
+        """Give it up."""
         ...
 
 

@@ -74,6 +74,8 @@ class Reason(StrEnum):
     CONFLICT = "conflict"
     """Another route of its group says something else, and the group's rule gives that one the word."""
     JOURNAL_UNAVAILABLE = "journal_unavailable"
+    JOURNAL_RECOVERING = "journal_recovering"
+    """The journal that the replicas share may have lost its newest records; no signal leaves until none of them could be repeated."""
     # unknown
     UNCONFIRMED = "unconfirmed"
 
@@ -107,6 +109,7 @@ REASONS_BY_OUTCOME: dict[Outcome, tuple[Reason, ...]] = {
         Reason.FLAT_CEILING,
         Reason.CONFLICT,
         Reason.JOURNAL_UNAVAILABLE,
+        Reason.JOURNAL_RECOVERING,
     ),
     Outcome.REJECTED: (),
     Outcome.UNKNOWN: (Reason.UNCONFIRMED,),

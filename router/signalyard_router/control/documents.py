@@ -75,6 +75,11 @@ class Documents:
         self._accept()
         return routes
 
+    def adopt(self) -> None:
+        """Another replica took documents into force; from now on those are the last good ones."""
+        self._in_force = self._journal.documents()
+        self.known = True
+
     async def _take(self, meet: Meet | None = None) -> list[Route]:
         """The store's documents, and what was last good where it has only a bad one, taken into force."""
         documents = await self._store.load()

@@ -70,6 +70,20 @@ class Rounds:
         self._router.refresh_if_lapsed()
         await self._delivery.look()
 
+    def heard(self, routes: Sequence[Route] | None) -> None:
+        """Another replica recorded something: levers or steps of plans, and with ``routes`` documents that are in force as they are.
+
+        At once: what the old routes decide is superseded, and a lever that somebody pulled there holds here as well.
+        """
+        if routes is None:
+            self._router.refresh()
+            return
+        self._documents.adopt()
+        self._router.take(routes)
+        self._router.asked()
+        self._upstream.retarget(self._router.table.targets())
+        _log.info("event=documents_adopted routes=%d", len(routes))
+
     async def _meet(self, routes: Sequence[Route]) -> None:
         """Look at the model servers of routes that are to come while the old ones still decide: a version of which nothing is known yet
         answers nobody."""

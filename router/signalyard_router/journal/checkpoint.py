@@ -164,6 +164,11 @@ def _slices(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 def load(disk: Disk, folder: str, name: str) -> Checkpoint:
     """A checkpoint whose own digest is right. Raises ValueError where it is not, OSError."""
+    return decode(pieces(disk, f"{folder}/{name}"))
+
+
+def decode(content: Iterable[bytes]) -> Checkpoint:
+    """What `encode` gave, in whatever pieces. Raises ValueError where its digest is not right, and what the pieces raise."""
     head: _Head | None = None
     fields: dict[str, list[Any]] = {
         "instruments": [],
@@ -177,7 +182,7 @@ def load(disk: Disk, folder: str, name: str) -> Checkpoint:
     hasher = hashlib.sha256()
     ended = False
     cutter = LineCutter()
-    for piece in pieces(disk, f"{folder}/{name}"):
+    for piece in content:
         for line in cutter.feed(piece):
             if ended:
                 raise ValueError("it goes on behind its end")

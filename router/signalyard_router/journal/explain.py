@@ -26,6 +26,7 @@ _MEANINGS: dict[Reason, str] = {
     Reason.FLAT_CEILING: "the ladder's flat rung had closed as many instruments as it may within a minute",
     Reason.CONFLICT: "another route of its group says something else, and has the word by the group's rule",
     Reason.JOURNAL_UNAVAILABLE: "the journal could not record it",
+    Reason.JOURNAL_RECOVERING: "the journal that the replicas share may have lost its newest records: no signal leaves until none could be repeated",
     Reason.UNCONFIRMED: "the journal had not confirmed it by the deadline",
 }
 

@@ -85,21 +85,26 @@ class _LeverEntry(msgspec.Struct, frozen=True):
 
 
 class _PlanEntry(msgspec.Struct, frozen=True):
+    """A step that somebody decided on when the plan stood at ``before``."""
+
     route: str
     progress: Progress
     evidence: dict[str, float]
+    before: Progress | None
 
 
-_Entry = _RouteEntry | _GroupEntry | _LeverEntry | _PlanEntry | Call
+Entry = _RouteEntry | _GroupEntry | _LeverEntry | _PlanEntry | Call
 
 
-class _Batch(msgspec.Struct):
-    entries: Sequence[Proposal] | Sequence[_Entry]
+class Batch(msgspec.Struct):
+    """What one call gave, and its answer."""
+
+    entries: Sequence[Proposal] | Sequence[Entry]
     done: asyncio.Future[list[Any]]
     arrived: int
 
 
-class _Group(msgspec.Struct):
+class Group(msgspec.Struct):
     """What one write makes durable, and the answers that wait for it."""
 
     before: str
@@ -107,7 +112,7 @@ class _Group(msgspec.Struct):
     lines: list[bytes] = []
     records: list[Record] = []
     undos: list[object | None] = []
-    answers: list[tuple[_Batch, list[Any]]] = []
+    answers: list[tuple[Batch, list[Any]]] = []
 
 
 class Memory(Protocol):
@@ -166,7 +171,7 @@ class LocalJournal:
         self._dirty = False
         self._closed = False
         self._observers: list[Callable[[Sequence[DecisionRecord]], None]] = []
-        self._waiting: list[_Batch] = []
+        self._waiting: list[Batch] = []
         self._waiting_rows = 0
         self._notes: deque[ShadowNote] = deque()
         self._scheduled = False
@@ -270,12 +275,12 @@ class LocalJournal:
             await self._enqueue(entries[first : first + _DOCUMENTS_AT_ONCE])
         return [msgspec.structs.replace(route, generation=known[route.name].generation) for route in routes]
 
-    def _group_entries(self, documents: Sequence[tuple[Document, str]]) -> list[_Entry]:
+    def _group_entries(self, documents: Sequence[tuple[Document, str]]) -> list[Entry]:
         groups = [(document, place) for document, place in documents if isinstance(document, GroupDocument)]
         refuse_shared_routes(groups)
         known = self._gate.groups
         compiled = [(compile_group(document, place), document, place) for document, place in groups]
-        entries: list[_Entry] = [
+        entries: list[Entry] = [
             _GroupEntry(group.name, group.revision, place, canonical(document))
             for group, document, place in compiled
             if group.name not in known or known[group.name].revision != group.revision
@@ -293,7 +298,7 @@ class LocalJournal:
         return self._gate.plans
 
     async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> bool:
-        (record,) = await self._enqueue([_PlanEntry(route, progress, evidence)])
+        (record,) = await self._enqueue([_PlanEntry(route, progress, evidence, self._gate.plans.get(route))])
         return record is not None
 
     async def pull(self, order: Order, base: str = "") -> Lever:
@@ -311,13 +316,13 @@ class LocalJournal:
     def commit(self, proposals: Sequence[Proposal]) -> asyncio.Future[list[Settled]]:
         return self._enqueue(proposals)
 
-    def _enqueue(self, entries: "Sequence[Proposal] | Sequence[_Entry]") -> asyncio.Future[list[Any]]:
+    def _enqueue(self, entries: "Sequence[Proposal] | Sequence[Entry]") -> asyncio.Future[list[Any]]:
         """Settle entries in order, with all others that wait; one answer an entry."""
         if self._closed or self._waiting_rows + len(entries) > _WAITING:
             text = "the journal is closed" if self._closed else f"{self._waiting_rows} entries wait for the disk"
             raise error(Problem.JOURNAL_UNAVAILABLE, text)
         loop = asyncio.get_running_loop()
-        batch = _Batch(entries, loop.create_future(), self._world.clock.monotonic())
+        batch = Batch(entries, loop.create_future(), self._world.clock.monotonic())
         self._waiting.append(batch)
         self._waiting_rows += len(entries)
         if not self._scheduled and self._writing is None:
@@ -389,9 +394,7 @@ class LocalJournal:
                 f"the journal in {folder} was kept by the {self._clock} clock: go on with it, or give another folder",
                 "/clock",
             )
-        if not self._epoch:
-            # Never used before by this journal's predecessors, should its folder have been lost.
-            self._epoch = max(1, self._world.clock.wall() // SECOND)
+        self._epoch = self._epoch or self._first_epoch()
         self._file = file
         self._write_now(
             StartRecord(
@@ -410,6 +413,10 @@ class LocalJournal:
         self._metrics.available.set(1)
         return file
 
+    def _first_epoch(self) -> int:
+        """One that was never used before by this journal's predecessors, should its folder have been lost."""
+        return max(1, self._world.clock.wall() // SECOND)
+
     def _fold(self, record: Record) -> None:
         """What is changed here, and not in the gate, has its place in `_checkpoint` and `_restore` too."""
         self._now = max(self._now, record.t)
@@ -421,22 +428,7 @@ class LocalJournal:
             self._memory.remember(record)
 
     def _apply(self, record: Record) -> object | None:
-        """Fold a record into the gate; the answer is what takes it out again."""
-        match record:
-            case DecisionRecord():
-                return self._gate.apply(record)
-            case RouteRecord():
-                return self._gate.accept(record)
-            case GroupRecord():
-                return self._gate.group(record)
-            case LeverRecord():
-                return self._gate.pull(record)
-            case PlanRecord():
-                return self._gate.step(record)
-            case StartRecord():
-                return None
-            case ShadowRecord() | CallRecord():
-                return None  # they tell what might have been, or was passed through, and change nothing
+        return fold(self._gate, record)
 
     def _checkpoint(self) -> Checkpoint:
         tail = self._tail
@@ -487,7 +479,7 @@ class LocalJournal:
         if self._dirty and (not self._cut(reopen=True) or self._dirty):
             self._answer_failure(batches, "the journal cannot be brought back to its last confirmed record")
             return
-        group = _Group(self._tail.digest, self._tail.digest)
+        group = Group(self._tail.digest, self._tail.digest)
         try:
             self._settle(batches, group)
         except Exception:  # noqa: BLE001 -- whatever it was, those who wait are told
@@ -508,7 +500,7 @@ class LocalJournal:
         else:
             self._confirm(group)
 
-    async def _write_through(self, group: _Group) -> None:
+    async def _write_through(self, group: Group) -> None:
         try:
             await self._file.write_and_sync(b"".join(group.lines))
         except OSError as exc:
@@ -524,7 +516,7 @@ class LocalJournal:
             if self._waiting:
                 self._flush()
 
-    def _settle(self, batches: list[_Batch], group: _Group) -> None:
+    def _settle(self, batches: list[Batch], group: Group) -> None:
         seq = self._tail.seq
         for batch in batches:
             answers: list[Any] = []
@@ -534,7 +526,7 @@ class LocalJournal:
                     if stored is not None:
                         answers.append(Settled(stored, repeated=True))
                         continue
-                elif isinstance(entry, _PlanEntry) and self._interrupted(entry):
+                elif not isinstance(entry, Proposal) and self._overtaken(entry):
                     answers.append(None)
                     continue
                 seq += 1
@@ -557,12 +549,22 @@ class LocalJournal:
             line, group.digest = encode(record, group.digest)
             group.lines.append(line)
 
-    def _interrupted(self, entry: _PlanEntry) -> bool:
-        """Whether a weight by hand was recorded since somebody decided that the plan takes this step."""
-        now = self._gate.plans.get(entry.route)
-        return now is not None and now.plan == entry.progress.plan and now.state == "interrupted"
+    def _overtaken(self, entry: Entry) -> bool:
+        """Whether something was recorded since somebody decided on this entry that leaves no place for it: for a step of a plan a weight
+        by hand, or another step; for a document the same one, by another replica."""
+        match entry:
+            case _PlanEntry():
+                plan = self._gate.plans.get(entry.route)
+                interrupted = plan is not None and plan.plan == entry.progress.plan and plan.state == "interrupted"
+                return interrupted or plan != entry.before
+            case _RouteEntry():
+                return _same(entry, self._gate.routes.get(entry.name))
+            case _GroupEntry():
+                return _same(entry, self._gate.groups.get(entry.name))
+            case _LeverEntry() | Call():
+                return False
 
-    def _record(self, entry: "Proposal | _Entry", seq: int) -> Record:
+    def _record(self, entry: "Proposal | Entry", seq: int) -> Record:
         """What an entry becomes, given all that was settled before it."""
         match entry:
             case Proposal():
@@ -637,11 +639,11 @@ class LocalJournal:
                     prev="",
                 )
 
-    def _take_back(self, group: _Group) -> None:
+    def _take_back(self, group: Group) -> None:
         for undo in reversed(group.undos):
             self._gate.revert(undo)
 
-    def _confirm(self, group: _Group) -> None:
+    def _confirm(self, group: Group) -> None:
         if group.lines:
             self._advance(len(group.lines), sum(map(len, group.lines)), group.digest, group.records[-1].t)
             self._metrics.committed.inc()
@@ -664,7 +666,7 @@ class LocalJournal:
             age is not None and began > 0 and self.now - began >= age
         )
 
-    def _fail(self, group: _Group, cause: OSError, *, reopen: bool) -> None:
+    def _fail(self, group: Group, cause: OSError, *, reopen: bool) -> None:
         if not group.lines:
             self._confirm(group)
             return
@@ -674,7 +676,7 @@ class LocalJournal:
             _log.error("event=commit_failed folder=%s error=%s certain=%s", self._settings.folder, cause, certain)
         self._answer_failure(batches, f"{self._settings.folder}: {cause}", in_doubt=not certain)
 
-    def _answer_failure(self, batches: list[_Batch], text: str, *, in_doubt: bool = False) -> None:
+    def _answer_failure(self, batches: list[Batch], text: str, *, in_doubt: bool = False) -> None:
         (self._metrics.in_doubt if in_doubt else self._metrics.failed).inc()
         self._set_available(False)
         for batch in batches:
@@ -728,3 +730,31 @@ class LocalJournal:
 
 def _unavailable(folder: str, cause: OSError) -> SignalyardError:
     return error(Problem.JOURNAL_UNAVAILABLE, f"the folder {folder} cannot be used: {cause}")
+
+
+def _same(entry: _RouteEntry | _GroupEntry, record: RouteRecord | GroupRecord | None) -> bool:
+    """Whether a document is in force, or gone, as an entry wants it."""
+    return (
+        record is not None
+        and record.revision == entry.revision
+        and (record.document is None) == (entry.document is None)
+    )
+
+
+def fold(gate: Gate, record: Record) -> object | None:
+    """Fold a record into a gate; the answer is what takes it out again."""
+    match record:
+        case DecisionRecord():
+            return gate.apply(record)
+        case RouteRecord():
+            return gate.accept(record)
+        case GroupRecord():
+            return gate.group(record)
+        case LeverRecord():
+            return gate.pull(record)
+        case PlanRecord():
+            return gate.step(record)
+        case StartRecord():
+            return None
+        case ShadowRecord() | CallRecord():
+            return None  # they tell what might have been, or was passed through, and change nothing

@@ -126,3 +126,37 @@ class SinkMetrics(NamedTuple):
     saved: Count
     unsaved: Count
     skipped: Count
+
+
+class SharingMetrics:
+    """How a replica stands with the log that it shares."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.joined = Gauge(
+            "signalyard_log_joined",
+            "1 while the shared log is heard, and decisions can be committed",
+            registry=registry,
+        )
+        self.epoch = Gauge("signalyard_log_epoch", "The epoch of the shared log", registry=registry)
+        self.recovering = Gauge(
+            "signalyard_log_recovering", "1 while signals are held back after the log was lost", registry=registry
+        )
+        self.conflicts = Counter(
+            "signalyard_log_conflicts_total",
+            "Commits that were settled again because another replica was first",
+            registry=registry,
+        )
+        self.foreign = Counter(
+            "signalyard_log_foreign_entries_total", "Entries of other replicas that were taken in", registry=registry
+        )
+        losses = Counter(
+            "signalyard_log_epochs_total",
+            "Epochs that were begun after a loss, by this replica or by another one",
+            ["by"],
+            registry=registry,
+        )
+        self.begun = losses.labels("own")
+        self.adopted = losses.labels("other")
+        self.snapshots = Counter(
+            "signalyard_log_snapshots_total", "States kept beside the log, by result", ["result"], registry=registry
+        )

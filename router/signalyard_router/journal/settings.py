@@ -38,6 +38,36 @@ class JournalSettings:
 
 
 @dataclass(frozen=True)
+class SharingSettings:
+    """How a replica shares its journal with others. Times are seconds."""
+
+    replica: str = ""
+    """The replica's name, in the records of what it decided. In a cluster the pod's."""
+
+    patience_seconds: float = 0.02
+    """How long a commit may be without an answer before those behind it are refused. They were not sent, so it is certain that they are
+    in no record; longer than a pause of Redis that is worth waiting for, and shorter than what a deadline leaves for a commit."""
+
+    doubt_seconds: float = 2.0
+    """How long it is tried to find out what became of a commit whose answer was lost."""
+
+    look_seconds: float = 0.25
+    """The pause between two looks at whether the log is still the one that it was."""
+
+    retry_seconds: float = 0.05
+    """The pause after a log that could not be reached; it doubles up to a second."""
+
+    start_seconds: float = 15.0
+    """How long a start waits for the log. A recovery takes a little more than `election_seconds`."""
+
+    election_seconds: float = 1.0
+    """How long replicas that lost the log wait for one another, so that whoever knew most of it begins the new one."""
+
+    snapshot_every: int = 4_096
+    """Entries after which the state is kept beside the log, so that a new replica reads it instead of all that ever was."""
+
+
+@dataclass(frozen=True)
 class UpkeepSettings:
     """What is done with complete segments, and when."""
 

@@ -144,7 +144,8 @@ class DecisionRecord(
     ``reduces`` whether the gate took it for an exit, ``paper`` whether the route was in paper mode. ``elapsed_us`` counts from
     the request's receipt to the commit. ``request_id`` is the correlation id of the request that it was
     decided for, as the log has it. ``group`` is the group by whose rules it was suppressed, ``against`` the member that it
-    contradicts.
+    contradicts. ``replica`` is the one that decided, where there are several: its own journal has the input and the steps, the others'
+    have neither.
     """
 
     v: int
@@ -191,6 +192,7 @@ class DecisionRecord(
     budget_us: int = 0
     elapsed_us: int = 0
     request_id: str = ""
+    replica: str = ""
     steps: Sequence[Step] = ()
     input: Input | None = None
     prev: str

@@ -1,0 +1,82 @@
+"""Replicas in virtual time, on one shared log in memory."""
+
+from prometheus_client import CollectorRegistry
+
+from signalyard.words import Direction
+from signalyard_router.journal.membership import Membership
+from signalyard_router.journal.replicated import ReplicatedJournal
+from signalyard_router.journal.settings import JournalSettings, SharingSettings
+from signalyard_router.rules.proposal import Answer, Input, Proposal, columns_json
+from signalyard_router.rules.route import GateRules
+from signalyard_router.rules.units import SECOND
+from signalyard_router.testing.shared_log import MemoryLog, MemoryServer
+from signalyard_router.testing.sim.network import Node
+from signalyard_router.testing.sim.world import Simulation
+
+RULES = GateRules(window=5 * SECOND, valid_for=SECOND)
+
+
+def signal(number, direction="long", *, symbol="rb.X", route="r", ts_event=None, rules=RULES, **more):
+    """A proposal whose direction is settled already."""
+    return Proposal(
+        proposal_id=f"{number:032x}",
+        symbol=symbol,
+        ts_event=1_000 + number if ts_event is None else ts_event,
+        ts_recv=1,
+        received=0,
+        route=route,
+        revision="1",
+        input=Input(columns_json(("a",)), (float(number),)),
+        direction=Direction(direction),
+        answer=Answer(0.5, 0.75, "m", "7", "sha256:7", "stable", False),
+        commit_by=2**62,
+        rules=rules,
+        **more,
+    )
+
+
+class Replica:
+    """One replica's journal. ``fast``: messages take no time."""
+
+    def __init__(self, sim, server, name, *, disk=None, fast=False, most=0.0004, clock="wall", **sharing):
+        self.name = name
+        self.disk = disk or sim.disk()
+        self.world = sim.world(Node(name), self.disk)
+        rng = sim.rng
+        self.log = MemoryLog(server, (lambda: 0.0) if fast else (lambda: rng.uniform(0.00005, most)))
+        self.settings = JournalSettings(folder="j", clock=clock, remember=sharing.pop("remember", 1_000))
+        self.sharing = SharingSettings(replica=name, **sharing)
+        self.registry = CollectorRegistry()
+        self.journal = ReplicatedJournal(self.world, self.settings, self.sharing, self.log, self.registry, "test")
+        self.membership = Membership(self.world, self.settings, self.sharing, self.journal, self.log)
+        self.decisions = []
+        self.journal.subscribe(self.decisions.extend)
+
+    async def start(self):
+        await self.membership.start()
+        return self
+
+    async def close(self):
+        await self.journal.close()
+        await self.membership.close()
+
+    async def commit(self, *proposals):
+        return [settled.decision for settled in await self.journal.commit(proposals)]
+
+    def value(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
+
+
+async def replicas(sim, *names, server=None, **more):
+    """So many replicas, joined, on one server; recovery from the log's beginning is over."""
+    server = server or MemoryServer()
+    started = [Replica(sim, server, name, **more) for name in names]
+    for replica in started:
+        await replica.start()
+    return server, *started
+
+
+def run(scenario, seed=1):
+    """Play a scenario of a simulation to its end."""
+    sim = Simulation(seed)
+    return sim.run(lambda: scenario(sim))
