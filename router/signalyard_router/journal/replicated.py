@@ -29,6 +29,7 @@ from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     SIGNALS,
     VERSION,
+    CallRecord,
     DecisionRecord,
     GroupRecord,
     LeverRecord,
@@ -392,11 +393,15 @@ class ReplicatedJournal(LocalJournal):
                 self._settle(batches, group)
             finally:
                 self._take_back(group)
-            if not group.records:
+            shared = [record for record in group.records if not isinstance(record, CallRecord)]
+            if not shared:
+                # Calls that are passed through are nobody else's business, and may be large.
+                if group.records:
+                    self._write_lines(group.records, group.lines, group.digest)
                 self._answer(group)
                 return
             place = self._place
-            entry = self._entry(group)
+            entry = self._entry(shared)
             sent = _Sent(entry.position, group)
             self._sent[entry.token] = sent
             tried.append(sent)
@@ -474,10 +479,10 @@ class ReplicatedJournal(LocalJournal):
         if batches:
             self._answer_failure(batches, f"the log {self._log.name} does not answer")
 
-    def _entry(self, group: Group) -> LogEntry:
+    def _entry(self, records: Sequence[Record]) -> LogEntry:
         slim = [
             msgspec.structs.replace(record, input=None, steps=()) if isinstance(record, DecisionRecord) else record
-            for record in group.records
+            for record in records
         ]
         token = self._world.random_bytes(12).hex()
         return LogEntry(self._place.position + 1, token, b"\n".join(map(_encoder.encode, slim)))
