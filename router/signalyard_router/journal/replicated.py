@@ -25,6 +25,7 @@ from signalyard_router.journal.settings import JournalSettings, SharingSettings
 from signalyard_router.ports import Appended, JournalInDoubt, LogEntry, Place, SharedLog, World
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.gate import Gate
+from signalyard_router.rules.inference import Call
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     SIGNALS,
@@ -353,7 +354,8 @@ class ReplicatedJournal(LocalJournal):
     # The group commit ------------------------------------------------------------------------------------------------
 
     def _enqueue(self, entries: "Sequence[Proposal] | Sequence[Entry]") -> asyncio.Future[list[Any]]:
-        if not self._joined.is_set() or self._stalled:
+        passes = isinstance(entries[0], Call)  # a call that is passed through needs no log
+        if not passes and (not self._joined.is_set() or self._stalled):
             text = "does not answer" if self._stalled else "is not reached"
             raise error(Problem.JOURNAL_UNAVAILABLE, f"the log {self._log.name} {text}")
         return super()._enqueue(entries)
