@@ -304,7 +304,7 @@ async def serve(settings: ProcessSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with (
         running(settings, world=world, registry=registry, tracer=tracer) as up,
-        _outboxes(world, settings.journal.folder, up.journal, registry, redis.sinks if redis else ()),
+        _outboxes(world, settings, up.journal, registry, redis.sinks if redis else ()),
     ):
         router, board = up.router, up.board
         streams = SignalStreams(world.clock, registry)
@@ -349,11 +349,12 @@ async def serve(settings: ProcessSettings) -> None:
 
 @asynccontextmanager
 async def _outboxes(
-    world: World, folder: str, journal: LocalJournal, registry: CollectorRegistry, sinks: Sequence[Sink]
+    world: World, settings: ProcessSettings, journal: LocalJournal, registry: CollectorRegistry, sinks: Sequence[Sink]
 ) -> AsyncIterator[None]:
-    """An outbox for each sink; at the end what is recorded is handed on first."""
+    """An outbox for each sink; at the end what is recorded is handed on first. Of several replicas each hands on its own signals."""
     metrics = OutboxMetrics(registry)
-    outboxes = [Outbox(world, folder, journal, sink, metrics) for sink in sinks]
+    folder, replica = settings.journal.folder, settings.sharing.replica if settings.log.url else ""
+    outboxes = [Outbox(world, folder, journal, sink, metrics, replica=replica) for sink in sinks]
     try:
         for outbox in outboxes:
             await outbox.start()

@@ -81,7 +81,8 @@ class Outbox:
     """Hands the signals of a journal to one sink.
 
     ``lasting``: the cursor is saved, and a new process goes on where the last one stood; else each begins with what is emitted from
-    then on. So does the first with a new sink: what came before it was for others.
+    then on. So does the first with a new sink: what came before it was for others. ``replica``: of several that share a journal, each
+    hands on what was decided by itself, the one of this name.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Outbox:
         settings: OutboxSettings | None = None,
         *,
         lasting: bool = True,
+        replica: str = "",
     ) -> None:
         self._disk = world.disk
         self._clock = world.clock
@@ -104,6 +106,7 @@ class Outbox:
         self._metrics = metrics.of(sink.name, self._waiting_seconds)
         self._path = f"{folder}/{cursor_name(sink.name)}"
         self._lasting = lasting
+        self._replica = replica
         self._cursor = Cursor(segment="", offset=0)
         self._last = b""
         self._saved: Cursor | None = None
@@ -232,7 +235,9 @@ class Outbox:
         for line in lines:
             if _NEEDLE in line:
                 record = decode(cursor.segment, 0, line)
-                if isinstance(record, DecisionRecord) and record.outcome is Outcome.EMITTED:
+                if not isinstance(record, DecisionRecord) or record.outcome is not Outcome.EMITTED:
+                    continue
+                if not self._replica or record.replica in ("", self._replica):
                     signals.append(signal_of(record))
         return _Found(Cursor(segment=cursor.segment, offset=cursor.offset + len(data)), signals, lines[-1])
 
