@@ -9,8 +9,12 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from signalyard_bench.inline import inline_decision, inline_row
 from signalyard_bench.report import Machine, Report, table
-from signalyard_bench.scenarios import CLIENT, SCENARIOS, Row, Setting, soak
+from signalyard_bench.scenarios import CLIENT, SERVED, Row, Setting, soak
+
+SCENARIOS = SERVED | {"inline": inline_row, "inline-decision": inline_decision}
+"""Those of a plain run; `soak` takes too long."""
 
 
 async def _run(setting: Setting, names: list[str], long: bool) -> list[Row]:
@@ -55,6 +59,7 @@ def main() -> None:
     command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "")
     report = Report(command, machine, setting.rounds, setting.seconds, rows)
     target = root / ".state" / "bench" / ("soak.json" if given.soak else "quick.json" if given.quick else "bench.json")
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     print(f"\n{command}\n{machine}\n\n{table(rows)}\n\n{target}")
 

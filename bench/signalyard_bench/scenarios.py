@@ -103,7 +103,7 @@ def _good(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _row(
+def compared(
     scenario: str,
     what: str,
     unit: str,
@@ -120,7 +120,7 @@ def _row(
 
 
 @contextmanager
-def _folder(setting: Setting, name: str) -> Iterator[Path]:
+def folder(setting: Setting, name: str) -> Iterator[Path]:
     path = setting.work / name
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
@@ -148,7 +148,7 @@ async def _warm(subjects: Sequence[_Subject], seconds: float) -> None:
 
 async def alone(setting: Setting) -> list[Row]:
     """The router alone on its core, single snapshots, a model server behind it that answers at once."""
-    with _folder(setting, "alone") as work, ExitStack() as stack:
+    with folder(setting, "alone") as work, ExitStack() as stack:
         subjects = _start_peers(setting, work, stack)
         model = stack.enter_context(ours.model_server(work, CLIENT))
         router = stack.enter_context(
@@ -180,16 +180,16 @@ async def alone(setting: Setting) -> list[Row]:
     note = f"client and model server kept the other core {median(busy):.0%} busy; {_said(kinds)}"
     scenario = "router alone"
     return [
-        _row(scenario, "answers a second, 32 connections", "/s", *_split(rate), ">= 7", lambda r: r >= 7, note),
-        _row(scenario, "server's CPU an answer, 32 connections", "us", *_split(cpu), "", lambda r: True),
-        _row(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 0.4", lambda r: r <= 0.4),
-        _row(scenario, "p99, 1 connection", "ms", *_split(p99), "", lambda r: True),
+        compared(scenario, "answers a second, 32 connections", "/s", *_split(rate), ">= 7", lambda r: r >= 7, note),
+        compared(scenario, "server's CPU an answer, 32 connections", "us", *_split(cpu), "", lambda r: True),
+        compared(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 0.4", lambda r: r <= 0.4),
+        compared(scenario, "p99, 1 connection", "ms", *_split(p99), "", lambda r: True),
     ]
 
 
 async def front(setting: Setting) -> list[Row]:
     """The router and our model server together on one core, the same LightGBM model as the peers'."""
-    with _folder(setting, "front") as work, ExitStack() as stack:
+    with folder(setting, "front") as work, ExitStack() as stack:
         subjects = _start_peers(setting, work, stack)
         bundles = peer.bundle(setting.cache)
         model = stack.enter_context(ours.runtime(setting.environment("runtimes"), work, bundles, SERVER))
@@ -206,14 +206,14 @@ async def front(setting: Setting) -> list[Row]:
                 rate[name].append((await subject.closed(32, setting.seconds)).rate)
     scenario = "router and model server on one core"
     return [
-        _row(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 1.75", lambda r: r <= 1.75),
-        _row(scenario, "answers a second, 32 connections", "/s", *_split(rate), "", lambda r: True),
+        compared(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 1.75", lambda r: r <= 1.75),
+        compared(scenario, "answers a second, 32 connections", "/s", *_split(rate), "", lambda r: True),
     ]
 
 
 async def batch(setting: Setting) -> list[Row]:
     """The router's CPU for a row of a columnar batch of 100, and for a snapshot alone, both under full load."""
-    with _folder(setting, "batch") as work, ExitStack() as stack:
+    with folder(setting, "batch") as work, ExitStack() as stack:
         model = stack.enter_context(ours.model_server(work, CLIENT))
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
@@ -229,7 +229,7 @@ async def batch(setting: Setting) -> list[Row]:
             alone.append(await _cpu(single, 32, setting.seconds))
             row.append(await _cpu(hundred, 2, setting.seconds) / 100)
     return [
-        _row(
+        compared(
             "columnar batch of 100",
             "router's CPU a row, to that of a snapshot alone",
             "us",
@@ -251,7 +251,7 @@ async def _cpu(subject: _Subject, lanes: int, seconds: float) -> float:
 async def hung(setting: Setting) -> list[Row]:
     """A model server that takes requests and never answers, its standby the same, 1,000 snapshots a second."""
     deadline, rate = 100, 1000
-    with _folder(setting, "hung") as work, ExitStack() as stack:
+    with folder(setting, "hung") as work, ExitStack() as stack:
         model = stack.enter_context(ours.model_server(work, CLIENT, hang=True))
         document = ours.document(model.port, deadline=f"{deadline}ms")
         router = stack.enter_context(ours.router(setting.environment("router"), work, [document], SERVER))
@@ -277,7 +277,7 @@ async def hung(setting: Setting) -> list[Row]:
 async def routes(setting: Setting) -> list[Row]:
     """10,000 instruments on 500 routes, each with a model of its own, against one instrument on one route."""
     count, instruments = 500, 10_000
-    with _folder(setting, "routes") as work, ExitStack() as stack:
+    with folder(setting, "routes") as work, ExitStack() as stack:
         model = stack.enter_context(ours.model_server(work, CLIENT))
         many = [
             ours.document(model.port, name=f"r{index:03d}", model=f"m{index:03d}", instruments=f"r{index:03d}-*.SHFE")
@@ -309,14 +309,14 @@ async def routes(setting: Setting) -> list[Row]:
     scenario = "10,000 instruments on 500 routes, to one on one"
     target, met = "<= 1.2", lambda r: r <= 1.2
     return [
-        _row(scenario, "p50, 1 connection", "ms", p50.pop("500 routes"), p50, target, met),
-        _row(scenario, "router's CPU a snapshot", "us", cpu.pop("500 routes"), cpu, target, met),
+        compared(scenario, "p50, 1 connection", "ms", p50.pop("500 routes"), p50, target, met),
+        compared(scenario, "router's CPU a snapshot", "us", cpu.pop("500 routes"), cpu, target, met),
     ]
 
 
 async def shadowed(setting: Setting) -> list[Row]:
     """A hung shadow beside a good live model, to the same router without a shadow; the two are asked in turn."""
-    with _folder(setting, "shadowed") as work, ExitStack() as stack:
+    with folder(setting, "shadowed") as work, ExitStack() as stack:
         model = stack.enter_context(ours.model_server(work, CLIENT))
         silent = stack.enter_context(ours.model_server(work, CLIENT, hang=True))
         environment = setting.environment("router")
@@ -340,8 +340,8 @@ async def shadowed(setting: Setting) -> list[Row]:
                 p50[name].append(outcome.at(50))
     scenario = "hung shadow, 500 snapshots a second"
     return [
-        _row(scenario, "live p99", "ms", *_split(p99), "<= 1.1", lambda r: r <= 1.1),
-        _row(scenario, "live p50", "ms", *_split(p50), "", lambda r: True),
+        compared(scenario, "live p99", "ms", *_split(p99), "<= 1.1", lambda r: r <= 1.1),
+        compared(scenario, "live p50", "ms", *_split(p50), "", lambda r: True),
     ]
 
 
@@ -351,7 +351,7 @@ _REWRITE = "p.write_text(p.read_text().replace(f'window: {sys.argv[2]}us', f'win
 async def reload(setting: Setting) -> list[Row]:
     """500 routes rewritten while one of them is asked: the longest answer, to the longest in as long without."""
     count = 500
-    with _folder(setting, "reload") as work, ExitStack() as stack:
+    with folder(setting, "reload") as work, ExitStack() as stack:
         model = stack.enter_context(ours.model_server(work, CLIENT))
         documents = [
             ours.document(model.port, name=f"r{index:03d}", instruments=f"r{index:03d}-*.SHFE")
@@ -393,7 +393,7 @@ async def reload(setting: Setting) -> list[Row]:
 async def soak(setting: Setting) -> list[Row]:
     """Half of what the router can do, for long: memory and p99 of the last third to those of the second."""
     windows = 30
-    with _folder(setting, "soak") as work, ExitStack() as stack:
+    with folder(setting, "soak") as work, ExitStack() as stack:
         model = stack.enter_context(ours.model_server(work, CLIENT))
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
@@ -414,7 +414,7 @@ async def soak(setting: Setting) -> list[Row]:
     middle = {"the second third": memory[third : 2 * third]}
     earlier = {"the second third": p99[third : 2 * third]}
     return [
-        _row(
+        compared(
             "soak",
             "resident memory, last third",
             "MiB",
@@ -424,7 +424,7 @@ async def soak(setting: Setting) -> list[Row]:
             lambda r: r <= 1.02,
             note,
         ),
-        _row("soak", "p99, last third", "ms", p99[2 * third :], earlier, "<= 1.1", lambda r: r <= 1.1),
+        compared("soak", "p99, last third", "ms", p99[2 * third :], earlier, "<= 1.1", lambda r: r <= 1.1),
     ]
 
 
@@ -442,7 +442,7 @@ def _said(kinds: dict[str, int]) -> str:
     return ", ".join(f"{count / total:.1%} {kind}" for kind, count in sorted(kinds.items()))
 
 
-SCENARIOS = {
+SERVED = {
     "alone": alone,
     "front": front,
     "batch": batch,
@@ -451,4 +451,4 @@ SCENARIOS = {
     "shadowed": shadowed,
     "reload": reload,
 }
-"""Those of a plain run; `soak` takes too long."""
+"""Those with servers."""
