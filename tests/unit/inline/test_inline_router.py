@@ -196,6 +196,16 @@ def test_a_bad_document_and_a_journal_in_use_are_refused_at_the_beginning(place)
     assert (caught.value.problem, caught.value.pointer) == (Problem.INVALID_SETTING, "/deadline")
 
 
+def test_what_ends_a_load_without_a_reason_ends_the_opening(place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: object, model: str, version: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("signalyard_inline.bundles.Bundles.load", broken)
+    with pytest.raises(RouterError, match="rb-trend:7") as caught:
+        InlineRouter(place.settings)
+    assert caught.value.problem is Problem.INTERNAL
+
+
 # Life --------------------------------------------------------------------------------------------------------------------
 
 
