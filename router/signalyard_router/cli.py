@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeVar
 import click
 import msgspec
 
+from signalyard._redis.url import shown
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.archive.opening import open_archive
-from signalyard_router.adapters.redis.settings import shown
 from signalyard_router.journal.explain import explain as tell
 from signalyard_router.journal.query import Position, find, follow, last, newest, route_in_force
 from signalyard_router.journal.settings import JournalSettings, SharingSettings

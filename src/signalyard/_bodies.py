@@ -87,11 +87,14 @@ def _check_rows(snapshots: Snapshots, decisions: list[Decision]) -> None:
 
 
 def read_decisions(snapshots: Snapshots, body: bytes) -> list[Decision]:
-    """The decisions in an answer to ``snapshots``. Raises RouterError (internal) where they are not those of these snapshots."""
+    """The decisions in an answer to ``snapshots``. Raises RouterError (internal) where they are not those of these snapshots, and the
+    problem of a single Snapshot that was rejected: a wire without status codes answers that as a decision."""
     decisions = _decode(_decisions, body)
     if isinstance(decisions, Decision):
         decisions = [decisions]
     _check_rows(snapshots, decisions)
+    if isinstance(snapshots, Snapshot) and len(decisions) == 1 and (problem := decisions[0].problem) is not None:
+        raise error(problem.code, problem.detail, problem.pointer)
     return decisions
 
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from signalyard._redis.connection import RedisConnection
+from signalyard._redis.errors import LostError, RefusedError
+from signalyard._redis.url import shown
 from signalyard.problems import CallerError
-from signalyard_router.adapters.redis.connection import RedisConnection
-from signalyard_router.adapters.redis.errors import LostError, RefusedError
-from signalyard_router.adapters.redis.settings import shown
 
 pytestmark = pytest.mark.parts
 

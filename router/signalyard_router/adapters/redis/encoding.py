@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from signalyard._redis.keys import VERSION
 from signalyard.wire import Signal, split_instrument
-from signalyard_router.adapters.redis.keys import VERSION
 from signalyard_router.adapters.redis.settings import Encoding
 
 NAUTILUS_TYPE = "SignalyardSignal"

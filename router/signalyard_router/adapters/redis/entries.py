@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from signalyard._redis.connection import Command
+from signalyard._redis.keys import VERSION, Keys
 from signalyard.problems import Problem, ProblemDetails, error
-from signalyard_router.adapters.redis.connection import Command
-from signalyard_router.adapters.redis.keys import VERSION, Keys
 
 _SANE = re.compile(rb"[!-~]{1,64}")
 """A correlation id: it goes into log lines and records as it is."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from signalyard_router.adapters.redis.connection import Asking
+from signalyard._redis.connection import Asking
+from signalyard._redis.errors import RefusedError
+from signalyard._redis.keys import Keys
 from signalyard_router.adapters.redis.entries import Entry, entries, made
-from signalyard_router.adapters.redis.errors import RefusedError
-from signalyard_router.adapters.redis.keys import Keys
 from signalyard_router.adapters.redis.settings import RedisSettings
 
 

@@ -7,12 +7,12 @@ is answered, and a decision that the journal did not take is not made again. A s
 import asyncio
 import logging
 
+from signalyard._redis.connection import RedisConnection
+from signalyard._redis.errors import LostError, RedisWireError
+from signalyard._redis.keys import Keys
 from signalyard.problems import CallerError, Problem, SignalyardError, error
 from signalyard_router.adapters.redis.answering import Answering, Deciding, Work
-from signalyard_router.adapters.redis.connection import RedisConnection
 from signalyard_router.adapters.redis.entries import Kind, Request
-from signalyard_router.adapters.redis.errors import LostError, RedisWireError
-from signalyard_router.adapters.redis.keys import Keys
 from signalyard_router.adapters.redis.metrics import RedisMetrics
 from signalyard_router.adapters.redis.pause import Pause
 from signalyard_router.adapters.redis.settings import RedisSettings

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 
 class Incoming(StrEnum):
@@ -103,13 +102,3 @@ class RedisSettings:
 
     longest_pause_seconds: float = 2.0
     """The longest such pause. Default: 2."""
-
-
-def shown(url: str) -> str:
-    """A URL as it may be logged: without user and password."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "the URL"
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"

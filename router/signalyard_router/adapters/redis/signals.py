@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from signalyard._redis.connection import Asking, Command
+from signalyard._redis.errors import LostError, RedisWireError, RefusedError
+from signalyard._redis.keys import Keys
 from signalyard.wire import Signal
-from signalyard_router.adapters.redis.connection import Asking, Command
 from signalyard_router.adapters.redis.encoding import Encoder
-from signalyard_router.adapters.redis.errors import LostError, RedisWireError, RefusedError
-from signalyard_router.adapters.redis.keys import Keys
 from signalyard_router.adapters.redis.metrics import RedisMetrics
 
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from signalyard._redis.connection import Asking, Command
+from signalyard._redis.errors import LostError, RedisWireError, RefusedError
+from signalyard._redis.keys import Keys
 from signalyard.problems import CallerError, Problem, ProblemDetails, describe
 from signalyard_router.adapters.redis.answering import Answering, Deciding, Work
-from signalyard_router.adapters.redis.connection import Asking, Command
 from signalyard_router.adapters.redis.entries import Entry, answer, read_request, reply_key, set_aside
-from signalyard_router.adapters.redis.errors import LostError, RedisWireError, RefusedError
 from signalyard_router.adapters.redis.group import Group
-from signalyard_router.adapters.redis.keys import Keys
 from signalyard_router.adapters.redis.metrics import RedisMetrics
 from signalyard_router.adapters.redis.pause import Pause
 from signalyard_router.adapters.redis.settings import RedisSettings

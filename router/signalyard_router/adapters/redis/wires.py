@@ -4,11 +4,11 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
+from signalyard._redis.connection import RedisConnection
+from signalyard._redis.keys import Keys
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.redis.answering import Deciding
-from signalyard_router.adapters.redis.connection import RedisConnection
 from signalyard_router.adapters.redis.encoding import encoder
-from signalyard_router.adapters.redis.keys import Keys
 from signalyard_router.adapters.redis.metrics import RedisMetrics
 from signalyard_router.adapters.redis.pubsub import ChannelSource
 from signalyard_router.adapters.redis.settings import Incoming, Outgoing, RedisSettings

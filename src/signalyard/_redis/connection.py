@@ -13,9 +13,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from signalyard._redis.errors import LostError, RefusedError
+from signalyard._redis.url import shown
 from signalyard.problems import Problem, error
-from signalyard_router.adapters.redis.errors import LostError, RefusedError
-from signalyard_router.adapters.redis.settings import shown
 
 Command: TypeAlias = tuple[str | bytes | int, ...]
 """A command's words, the first of them its name."""

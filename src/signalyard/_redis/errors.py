@@ -1,10 +1,10 @@
-"""What goes wrong between the router and a Redis server.
+"""What goes wrong on the way to a Redis server.
 
     RedisWireError
     ├── LostError      no connection, or it broke, or time ran out: what was asked for may have been done
     └── RefusedError   the server answered with an error: nothing was done
 
-They stay inside the adapter. `connection` makes them of redis-py's, and nobody else knows those.
+`connection` makes them of redis-py's, and nobody else knows those.
 """
 
 
