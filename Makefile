@@ -13,11 +13,11 @@ DEV := $(VENV)/dev/bin
 LOCKED := router runtimes dev
 
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
-EXTRAS_router := --extra router --extra archive --extra redis --extra zeromq
+EXTRAS_router := --extra router --extra archive --extra redis --extra zeromq --extra grpc
 EXTRAS_runtimes := --extra bundles --extra serve --extra lightgbm --extra sklearn
 # An image holds one framework, at the versions of the runtimes' lock.
 FRAMEWORKS := lightgbm sklearn
-EXTRAS_dev := --extra router --extra archive --extra redis --extra zeromq --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
+EXTRAS_dev := --extra router --extra archive --extra redis --extra zeromq --extra grpc --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
 
 # Helm as a library and what judges the charts; together they weigh more than everything else.
 CHARTS := $(VENV)/charts/bin

@@ -133,6 +133,13 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     "--port", "HTTP_PORT", type=click.IntRange(0, 65535), default=8090, help="Port to listen on; 0 takes a free one."
 )
 @_option(
+    "--grpc-port",
+    "GRPC_PORT",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Port to serve gRPC on, at the address of --host; 0 takes a free one. None, no gRPC. Needs the extra grpc.",
+)
+@_option(
     "--clock",
     "CLOCK",
     type=click.Choice(["wall", "event"]),
@@ -322,6 +329,7 @@ def router(
     journal: Path,
     host: str,
     port: int,
+    grpc_port: int | None,
     clock: str,
     durability: str,
     segment_bytes: int,
@@ -384,6 +392,7 @@ def router(
     # Imported late: reading a journal needs no server.
     from signalyard_router import logs, main
     from signalyard_router.adapters.files.store import FileRouteStore
+    from signalyard_router.adapters.grpc.settings import GrpcSettings
     from signalyard_router.adapters.http.settings import HttpSettings
     from signalyard_router.adapters.kube.settings import KubeSettings
     from signalyard_router.adapters.otel.settings import OtelSettings
@@ -428,6 +437,7 @@ def router(
             requests_per_second=max_request_rate,
             requests_burst=max_request_burst,
         ),
+        grpc=GrpcSettings(host=host, port=grpc_port, max_message_bytes=max_body, max_rows=max_rows),
         otel=OtelSettings(endpoint=trace_endpoint, share=trace_share),
         redis=RedisSettings(
             url=redis,

@@ -26,6 +26,7 @@ from signalyard._memory import memory_limit
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.adapters.files.store import FileRouteStore
+from signalyard_router.adapters.grpc.settings import GrpcSettings
 from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.inference import InferencePaths
@@ -60,9 +61,11 @@ from signalyard_router.ports import Archive, RouteStore, SharedLog, Sink, Tracer
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
+from signalyard_router.wire.predicting import Predicting
 from signalyard_router.world.real import RealWorld
 
 if TYPE_CHECKING:
+    from signalyard_router.adapters.grpc.server import GrpcServer
     from signalyard_router.adapters.kube.cluster import Cluster
     from signalyard_router.adapters.otel.tracer import OtelTracer
     from signalyard_router.adapters.redis.wires import RedisWires
@@ -120,6 +123,7 @@ class ProcessSettings:
     http: HttpSettings = field(default_factory=HttpSettings)
     oip: OipSettings = field(default_factory=OipSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
+    grpc: GrpcSettings = field(default_factory=GrpcSettings)
     otel: OtelSettings = field(default_factory=OtelSettings)
     kube: KubeSettings = field(default_factory=KubeSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
@@ -318,6 +322,9 @@ async def serve(settings: ProcessSettings) -> None:
         await _listen(server, settings.http, "/port")
         if redis is not None:
             redis.start(router)
+        calls = _grpc(settings.grpc, world, registry, up)
+        if calls is not None:
+            await _listen(calls, settings.grpc, "/grpc-port")
         # What is alive now stays alive: no collection need look at it again, and the first full one would stall a request.
         # The rest is freed by its last reference, but for what an exception's traceback holds: look for that less often than
         # every 700 objects, which a hundred requests in flight reach with nothing to free.
@@ -335,10 +342,12 @@ async def serve(settings: ProcessSettings) -> None:
         _log.info("event=draining seconds=%g", settings.drain_seconds)
         router.drain()
         streams.close()
+        drains = [server.drain(settings.drain_seconds)]
         if redis is not None:
-            await asyncio.gather(server.drain(settings.drain_seconds), redis.drain(settings.drain_seconds))
-        else:
-            await server.drain(settings.drain_seconds)
+            drains.append(redis.drain(settings.drain_seconds))
+        if calls is not None:
+            drains.append(calls.drain(settings.drain_seconds))
+        await asyncio.gather(*drains)
         await admin.drain(1.0)
     if redis is not None:
         await redis.close()
@@ -363,7 +372,24 @@ async def _outboxes(
         await asyncio.gather(*(outbox.close() for outbox in outboxes))
 
 
-async def _listen(server: HttpServer, settings: HttpSettings, pointer: str) -> None:
+def _grpc(settings: GrpcSettings, world: World, registry: CollectorRegistry, up: Running) -> "GrpcServer | None":
+    if settings.port is None:
+        return None
+    try:
+        from signalyard_router.adapters.grpc.health import HealthService
+        from signalyard_router.adapters.grpc.inference import InferenceService
+        from signalyard_router.adapters.grpc.predict import PredictService
+        from signalyard_router.adapters.grpc.server import GrpcServer
+    except ImportError as exc:
+        text = f"gRPC needs the extra grpc: pip install 'signalyard[grpc]' ({exc.name} is not installed)"
+        raise error(Problem.INVALID_SETTING, text, "/grpc-port") from exc
+    inference = InferenceService(up.passthrough, up.catalogue, up.router)
+    predict = PredictService(Predicting(up.router, settings.max_rows))
+    health = HealthService(up.router.unready)
+    return GrpcServer(world, settings, registry, inference, predict, health)
+
+
+async def _listen(server: "HttpServer | GrpcServer", settings: HttpSettings | GrpcSettings, pointer: str) -> None:
     try:
         await server.start()
     except OSError as exc:

@@ -76,7 +76,7 @@ def count(shape: Sequence[int]) -> int:
 def check_length(datatype: str, shape: Sequence[int], packed: bytes) -> None:
     """Raise TensorError where packed bytes are not what type and shape promise."""
     if datatype == "BYTES":
-        _elements(packed, count(shape))
+        unpack_elements(shape, packed)
         return
     wanted = count(shape) * struct.calcsize(_format(datatype))
     if len(packed) != wanted:
@@ -90,7 +90,7 @@ def pack(datatype: str, shape: Sequence[int], values: object) -> bytes:
     if len(flat) != wanted:
         raise TensorError(f"the shape {list(shape)} has {wanted} elements, there are {len(flat)}")
     if datatype == "BYTES":
-        return b"".join(map(_element, flat))
+        return b"".join(_prefixed(_text(value)) for value in flat)
     kind = _format(datatype)
     if datatype in _FLOATS:
         flat = [math.nan if value is None else value for value in flat]
@@ -110,10 +110,36 @@ def unpack(datatype: str, shape: Sequence[int], packed: bytes) -> list[Any]:
     check_length(datatype, shape, packed)
     if datatype == "BYTES":
         try:
-            return [part.decode() for part in _elements(packed, count(shape))]
+            return [part.decode() for part in unpack_elements(shape, packed)]
         except UnicodeDecodeError as exc:
             raise TensorError(f"JSON carries text alone, and an element is not UTF-8: {exc}") from exc
     return list(struct.unpack(f"<{count(shape)}{_format(datatype)}", packed))
+
+
+def pack_elements(shape: Sequence[int], values: Sequence[bytes]) -> bytes:
+    """The elements of a ``BYTES`` tensor, packed. Raises TensorError."""
+    if len(values) != count(shape):
+        raise TensorError(f"the shape {list(shape)} has {count(shape)} elements, there are {len(values)}")
+    return b"".join(map(_prefixed, values))
+
+
+def unpack_elements(shape: Sequence[int], packed: bytes) -> list[bytes]:
+    """The elements of a packed ``BYTES`` tensor. Raises TensorError."""
+    wanted = count(shape)
+    found: list[bytes] = []
+    at = 0
+    while at < len(packed):
+        if at + _LENGTH.size > len(packed):
+            raise TensorError("the bytes end within the length of an element")
+        (length,) = _LENGTH.unpack_from(packed, at)
+        at += _LENGTH.size
+        if at + length > len(packed):
+            raise TensorError("the bytes end within an element")
+        found.append(packed[at : at + length])
+        at += length
+    if len(found) != wanted:
+        raise TensorError(f"the shape has {wanted} elements, the bytes hold {len(found)}")
+    return found
 
 
 def _format(datatype: str) -> str:
@@ -133,25 +159,11 @@ def _flat(values: object) -> list[Any]:
     return values
 
 
-def _element(value: object) -> bytes:
+def _text(value: object) -> bytes:
     if not isinstance(value, str):
         raise TensorError("BYTES takes text")
-    data = value.encode()
+    return value.encode()
+
+
+def _prefixed(data: bytes) -> bytes:
     return _LENGTH.pack(len(data)) + data
-
-
-def _elements(packed: bytes, wanted: int) -> list[bytes]:
-    found: list[bytes] = []
-    at = 0
-    while at < len(packed):
-        if at + _LENGTH.size > len(packed):
-            raise TensorError("the bytes end within the length of an element")
-        (length,) = _LENGTH.unpack_from(packed, at)
-        at += _LENGTH.size
-        if at + length > len(packed):
-            raise TensorError("the bytes end within an element")
-        found.append(packed[at : at + length])
-        at += length
-    if len(found) != wanted:
-        raise TensorError(f"the shape has {wanted} elements, the bytes hold {len(found)}")
-    return found

@@ -1,0 +1,92 @@
+"""The gRPC server: it listens, and it drains. Signals are not its business."""
+
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from prometheus_client import CollectorRegistry
+
+from signalyard import protobuf
+from signalyard_router.adapters.grpc.health import HealthService
+from signalyard_router.adapters.grpc.inference import InferenceService
+from signalyard_router.adapters.grpc.methods import Methods
+from signalyard_router.adapters.grpc.metrics import GrpcMetrics
+from signalyard_router.adapters.grpc.predict import PredictService
+from signalyard_router.adapters.grpc.settings import GrpcSettings
+from signalyard_router.ports import World
+
+_HEALTH = "grpc.health.v1.Health"
+
+
+class GrpcServer:
+    """Serves predictions and the Open Inference Protocol, with the standard health service and reflection."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: GrpcSettings,
+        registry: CollectorRegistry,
+        inference: InferenceService,
+        predict: PredictService,
+        health: HealthService,
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._metrics = GrpcMetrics(registry)
+        self._inference = inference
+        self._predict = predict
+        self._health = health
+        self._server: Any = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        settings = self._settings
+        self._server = server = grpc.aio.server(
+            maximum_concurrent_rpcs=settings.max_calls,
+            options=(
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", settings.max_metadata_bytes),
+                ("grpc.so_reuseport", 0),  # a second router on the port is a mistake, and is told so
+            ),
+        )
+        methods = Methods(self._world.clock, self._metrics, self._world.random_bytes(4).hex())
+        for service, handlers in (
+            (protobuf.INFERENCE, self._inference.handlers(methods)),
+            (protobuf.ROUTER, self._predict.handlers(methods)),
+        ):
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        named = (protobuf.INFERENCE, protobuf.ROUTER, _HEALTH, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(named, server, _shown())
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        try:
+            self.port = server.add_insecure_port(f"{host}:{settings.port or 0}")
+        except RuntimeError as exc:
+            raise OSError(str(exc)) from exc
+        await server.start()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop: no new calls, what is in hand answered within the grace; then all is cancelled."""
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+            await self._predict.close()
+
+
+def _shown() -> Any:
+    """All that reflection shows, in one pool."""
+    pool = descriptor_pool.DescriptorPool()
+    found = (
+        protobuf.ModelInferRequest.DESCRIPTOR.file,
+        protobuf.PredictRequest.DESCRIPTOR.file,
+        health_pb2.DESCRIPTOR,
+        reflection_pb2.DESCRIPTOR,
+    )
+    for file in found:
+        made = descriptor_pb2.FileDescriptorProto()
+        file.CopyToProto(made)
+        pool.Add(made)
+    return pool
