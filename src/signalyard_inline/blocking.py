@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class InlineRouter:
-    """A router in this process, for a strategy that blocks; threads may share it. It takes the place of a `signalyard.Client`.
+    """A router in this process, for a strategy that blocks; threads may share it. It is asked as a `signalyard.Client` is.
 
         with InlineRouter(InlineSettings(models=Path("models"), routes=Path("routes"))) as router:
             decision = router.decide(Snapshot(symbol="rb2410.SHFE", ts_event=..., features={"close": 3512.0}))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -39,12 +39,16 @@ class LoadedModel:
         self._row_time = row_time
         self._clock = clock
         self._thread: ThreadPoolExecutor | None = None
+        self._left_behind: Future[ScoredRows] | None = None
 
     async def score(self, rows: Rows, until: int) -> Scored:
         """Score ``rows`` [n, features of the card] by ``until``, monotonic nanoseconds. Raises CallFailed."""
         started = self._clock.monotonic()
         if until <= started:
             raise self._late(started, "the budget was spent before the model was asked")
+        if self._left_behind is not None and not self._left_behind.done():
+            # The ladder goes on at once, and does not spend its budget behind a model that hangs.
+            raise self._failed(started, Problem.MODEL_OVERLOADED, "a call that took longer than its budget still runs")
         self.in_flight += 1
         try:
             if self._row_time * len(rows) <= _PROMPT:
@@ -106,8 +110,14 @@ class LoadedModel:
         """On the model's own thread. Raises TimeoutError; what has begun there goes on, and is thrown away."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"score-{self.card.model}")
-        async with asyncio.timeout(seconds):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._score, rows)
+        work = self._thread.submit(self._score, rows)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(work)
+        except TimeoutError:
+            if not work.done():
+                self._left_behind = work
+            raise
 
     def _late(self, started: int, detail: str) -> CallFailed:
         return self._failed(started, Problem.MODEL_TIMEOUT, detail)
