@@ -11,13 +11,16 @@ UV := $(VENV)/uv/bin/uv
 UV_ENV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
 DEV := $(VENV)/dev/bin
 LOCKED := router runtimes dev
+# What is too large for those: installed only for `make test-frameworks`.
+HEAVY := frameworks
 
 # The extras of each environment. They are locked and installed apart because a server should hold only what it runs.
 EXTRAS_router := --extra router --extra archive --extra redis --extra zeromq --extra grpc
-EXTRAS_runtimes := --extra bundles --extra serve --extra lightgbm --extra sklearn
-# An image holds one framework, at the versions of the runtimes' lock.
-FRAMEWORKS := lightgbm sklearn
-EXTRAS_dev := --extra router --extra archive --extra redis --extra zeromq --extra grpc --extra bundles --extra query --extra serve --extra lightgbm --extra sklearn --extra top --extra demo --extra otel --extra test --extra lint
+EXTRAS_runtimes := --extra bundles --extra signing --extra serve --extra lightgbm --extra sklearn --extra xgboost --extra onnx
+EXTRAS_frameworks := --extra bundles --extra signing --extra serve --extra sklearn --extra torch --extra tensorflow --extra test
+# An image holds one framework, at the versions of the runtimes' lock; the last two, being gigabytes, at those of the frameworks'.
+FRAMEWORKS := lightgbm sklearn xgboost onnx torch tensorflow
+EXTRAS_dev := --extra router --extra archive --extra redis --extra zeromq --extra grpc --extra query $(EXTRAS_runtimes) --extra made --extra top --extra demo --extra otel --extra test --extra lint
 
 # Helm as a library and what judges the charts; together they weigh more than everything else.
 CHARTS := $(VENV)/charts/bin
@@ -103,6 +106,10 @@ sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEE
 bench: setup $(PEERS:%=$(VENV)/%/.ready) ## speed side by side with stock MLServer, as ratios; ARGS=--quick, ARGS=--soak, ARGS="--only alone"
 	@$(DEV)/python -m signalyard_bench $(ARGS)
 
+.PHONY: test-frameworks
+test-frameworks: $(HEAVY:%=$(VENV)/%/.ready) ## the runtimes for PyTorch and TensorFlow, in an environment of their own of 7 GB
+	@$(VENV)/frameworks/bin/pytest -q tests/frameworks
+
 KILLS ?= 50
 FUZZ_SECONDS ?= 300
 
@@ -158,7 +165,7 @@ generate: setup ## write again what is generated from the code: the wire's schem
 
 .PHONY: lock
 lock: | $(UV) ## resolve the dependencies again and write the hashed locks
-	@for name in runtimes router dev; do \
+	@for name in runtimes router dev $(HEAVY); do \
 	  extras=$$(make -s print-extras NAME=$$name); \
 	  constraint=; [ $$name = runtimes ] || constraint="--constraint locks/runtimes.txt"; \
 	  echo "lock: $$name"; \
@@ -169,8 +176,9 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	  echo "lock: runtimes-$$framework"; \
 	  others=; for other in $(filter-out --extra,$(EXTRAS_runtimes)); do \
 	    [[ " $(FRAMEWORKS) " == *" $$other "* ]] || others="$$others --extra $$other"; done; \
+	  from=runtimes; [[ " $(EXTRAS_runtimes) " == *" $$framework "* ]] || from=frameworks; \
 	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make lock" --upgrade --constraint locks/runtimes.txt $$others --extra $$framework \
+	    --custom-compile-command "make lock" --upgrade --constraint locks/$$from.txt $$others --extra $$framework \
 	    pyproject.toml locks/build.in -o locks/runtimes-$$framework.txt; \
 	done
 	@echo "lock: charts"

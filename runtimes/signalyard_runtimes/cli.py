@@ -18,6 +18,8 @@ _SINGLE_THREADED = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
 )
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -46,7 +48,7 @@ for _command in (transfer_cli.push, transfer_cli.pull, transfer_cli.fetch):
 
 @bundle.command()
 @click.argument("spec", type=_FILE)
-@click.argument("model", type=_FILE)
+@click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--golden", required=True, type=_FILE, help='Rows to remember scores of: {"columns": [...], "rows": [[...]]}.'
 )
@@ -56,7 +58,8 @@ for _command in (transfer_cli.push, transfer_cli.pull, transfer_cli.fetch):
 def pack(spec: Path, model: Path, golden: Path, out: Path) -> None:
     """Make a bundle of MODEL as SPEC describes it, and verify it.
 
-    SPEC is JSON; MODEL is what Booster.save_model or joblib.dump wrote. MODEL is loaded: pack only models that you trust.
+    SPEC is JSON; MODEL is the file, for TensorFlow the folder, that the framework's own way of saving wrote: docs/frameworks.md has one
+    example each. MODEL is loaded: pack only models that you trust.
 
     \b
     Example:

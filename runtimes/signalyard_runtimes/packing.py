@@ -11,6 +11,7 @@ import numpy as np
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import library, store
 from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
+from signalyard_runtimes.bundle.folder import fold
 from signalyard_runtimes.bundle.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -27,11 +28,26 @@ from signalyard_runtimes.bundle.manifest import (
 )
 from signalyard_runtimes.scorer import Scorer, load, score_golden
 
-_ARTIFACT: dict[Framework, str] = {"lightgbm": "model.txt", "sklearn": "model.joblib"}
-# What a pickled scikit-learn model holds the insides of.
+_ARTIFACT: dict[Framework, str] = {
+    "lightgbm": "model.txt",
+    "xgboost": "model.ubj",
+    "sklearn": "model.joblib",
+    "skops": "model.skops",
+    "onnx": "model.onnx",
+    "torchscript": "model.pt",
+    "torch-export": "model.pt2",
+    "tensorflow": "model.tar",
+}
+# For a pickled scikit-learn model, what it holds the insides of.
 _PACKAGES: dict[Framework, tuple[str, ...]] = {
     "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost",),
     "sklearn": ("scikit-learn", "joblib", "numpy"),
+    "skops": ("scikit-learn", "skops"),
+    "onnx": ("onnxruntime",),
+    "torchscript": ("torch",),
+    "torch-export": ("torch",),
+    "tensorflow": ("tensorflow",),
 }
 
 
@@ -49,8 +65,8 @@ class PackSpec(Description, frozen=True, kw_only=True):
 def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) -> Manifest:
     """Write the bundle folder ``target`` and verify it; it appears whole or not at all.
 
-    ``model`` is LightGBM's text form, or what ``joblib.dump`` wrote; it is loaded, so it must be your own. ``golden`` gives
-    columns and rows; their scores, and confidences, are computed here. The same input makes the same digest. Where ``target``
+    ``model`` is what the framework's own way of saving wrote, for TensorFlow a folder; it is loaded, so it must be your own. ``golden``
+    gives columns and rows; their scores, and confidences, are computed here. The same input makes the same digest. Where ``target``
     holds this very bundle already, nothing is written.
 
     Raises ModelError as :func:`signalyard_runtimes.scorer.load` does; CallerError (invalid_setting) where ``target`` holds
@@ -63,11 +79,9 @@ def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) 
     versions = spec.library or _installed(spec.framework)
     check_library(spec.framework, versions)
     artifact = model if isinstance(model, bytes) else _read_model(model)
-    contents = {
-        _ARTIFACT[spec.framework]: artifact,
-        GOLDEN_FILE: _remember(spec, artifact, golden),
-    }
-    manifest = _manifest(spec, versions, contents)
+    name = _artifact_name(spec.framework, artifact)
+    contents = {name: artifact, GOLDEN_FILE: _remember(spec, artifact, golden)}
+    manifest = _manifest(spec, versions, name, contents)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         _refuse_another(target, manifest)
         return manifest
@@ -104,14 +118,14 @@ def _probe_missing(spec: PackSpec, scorer: Scorer, golden: GoldenRows) -> None:
         )
 
 
-def _manifest(spec: PackSpec, versions: Mapping[str, str], contents: Mapping[str, bytes]) -> Manifest:
+def _manifest(spec: PackSpec, versions: Mapping[str, str], artifact: str, contents: Mapping[str, bytes]) -> Manifest:
     manifest = Manifest(
         format=1,
         name=spec.name,
         version=spec.version,
         framework=spec.framework,
         library=dict(versions),
-        artifact=_ARTIFACT[spec.framework],
+        artifact=artifact,
         schema=spec.schema,
         preprocessing=spec.preprocessing,
         output=spec.output,
@@ -158,8 +172,13 @@ def _installed(framework: Framework) -> dict[str, str]:
     return {package: version for package, version in versions.items() if version is not None}
 
 
+def _artifact_name(framework: Framework, artifact: bytes) -> str:
+    """XGBoost's two forms keep their names, and so say which one it is."""
+    return "model.json" if framework == "xgboost" and artifact.startswith(b'{"') else _ARTIFACT[framework]
+
+
 def _read_model(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return fold(path) if path.is_dir() else path.read_bytes()
     except OSError as exc:
         raise error(Problem.INVALID_SETTING, f"the model file {path} cannot be read: {exc.strerror}") from exc

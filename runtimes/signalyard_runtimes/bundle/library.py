@@ -1,11 +1,17 @@
 """Is what is installed here what the bundle was made with?"""
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 from signalyard.problems import Problem, error, escape_pointer
-from signalyard_runtimes.bundle.manifest import Manifest
+from signalyard_runtimes.bundle.manifest import Framework, Manifest
 
 _LIGHTGBM_MAJOR = 4
+# These files hold the private state of one version's classes: another version may load it, and score it differently.
+_PRIVATE: frozenset[Framework] = frozenset(("sklearn", "skops", "torch-export"))
+# The same library under the name of another build of it.
+_BUILDS = {"xgboost": ("xgboost-cpu",), "onnxruntime": ("onnxruntime-gpu",), "tensorflow": ("tensorflow-cpu",)}
+_NUMBERS = re.compile(r"(\d+)(?:\.(\d+))?")
 
 
 def check(manifest: Manifest) -> None:
@@ -17,19 +23,32 @@ def check(manifest: Manifest) -> None:
         if int(installed.split(".")[0]) < _LIGHTGBM_MAJOR:
             raise _mismatch("lightgbm", f"{_LIGHTGBM_MAJOR} or newer", installed)
         return
-    # A pickle is the private state of one version's classes: another version may load it, and score it differently.
     for package, wanted in manifest.library.items():
-        installed = _installed(package, wanted)
-        if installed != wanted:
-            raise _mismatch(package, wanted, installed)
+        if manifest.framework in _PRIVATE:
+            installed = _installed(package, wanted)
+            if installed != wanted:
+                raise _mismatch(package, wanted, installed)
+        else:
+            # The others are exchange forms, which their libraries promise to read when older versions have written them.
+            installed = _installed(package, f"{wanted} or newer")
+            if _release(installed) < _release(wanted):
+                raise _mismatch(package, f"{wanted} or newer", installed)
 
 
 def installed_version(package: str) -> str | None:
-    """The version of ``package`` in this environment, None if there is none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    """The version of ``package``, or of another build of it, in this environment; None if there is none."""
+    for name in (package, *_BUILDS.get(package, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _release(text: str) -> tuple[int, int]:
+    """Major and minor; a patch changes no format."""
+    found = _NUMBERS.match(text)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _installed(package: str, wanted: str) -> str:

@@ -19,7 +19,9 @@ GOLDEN_FILE = "golden.json"
 
 # A name and a version become part of a URL, of a metric's labels and of folder names.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
-Framework = Literal["lightgbm", "sklearn"]
+Framework = Literal["lightgbm", "xgboost", "sklearn", "skops", "onnx", "torchscript", "torch-export", "tensorflow"]
+"""One word for each form in which a model is kept, since the form decides what may be done with it: ``sklearn`` is a pickle,
+``skops`` the same models in a form that runs no code."""
 
 
 class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -139,7 +141,16 @@ class Manifest(Description, frozen=True, kw_only=True):
     digest: Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-_REQUIRED_LIBRARY: dict[Framework, str] = {"lightgbm": "lightgbm", "sklearn": "scikit-learn"}
+_REQUIRED_LIBRARY: dict[Framework, str] = {
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "sklearn": "scikit-learn",
+    "skops": "scikit-learn",
+    "onnx": "onnxruntime",
+    "torchscript": "torch",
+    "torch-export": "torch",
+    "tensorflow": "tensorflow",
+}
 # msgspec writes the place at the end of its message: " - at `$.schema.features[0].name`"
 _PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")

@@ -4,18 +4,32 @@ An engine is single-threaded by contract: with a library's own thread pool besid
 longer now and then. Scale by processes.
 """
 
+from importlib import import_module
 from typing import Protocol
 
 from signalyard_runtimes.bundle.manifest import Framework
 from signalyard_runtimes.features import Matrix, Vector
+
+# Each engine is imported only when it is asked for: a server for LightGBM needs no scikit-learn.
+_MODULES: dict[Framework, str] = {
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "sklearn": "sklearn",
+    "skops": "skops",
+    "onnx": "onnx",
+    "torchscript": "torchscript",
+    "torch-export": "torch_export",
+    "tensorflow": "tensorflow",
+}
 
 
 class Engine(Protocol):
     """A loaded model."""
 
     @property
-    def features(self) -> tuple[str, ...] | int:
-        """The names of the features in the model's own order; their number, where the model has kept no names."""
+    def features(self) -> tuple[str, ...] | int | None:
+        """The names of the features in the model's own order; their number, where the model has kept no names; None where it
+        does not know that either."""
 
     def score(self, matrix: Matrix) -> Vector:
         """[rows, features], NaN for missing, to one score a row."""
@@ -26,11 +40,5 @@ def load(framework: Framework, artifact: bytes) -> Engine:
 
     Raises ModelError (bundle_artifact_invalid).
     """
-    # Each engine is imported only when it is asked for: a server for LightGBM needs no scikit-learn.
-    if framework == "lightgbm":
-        from signalyard_runtimes.engines import lightgbm
-
-        return lightgbm.load(artifact)
-    from signalyard_runtimes.engines import sklearn
-
-    return sklearn.load(artifact)
+    engine: Engine = import_module(f"{__name__}.{_MODULES[framework]}").load(artifact)
+    return engine

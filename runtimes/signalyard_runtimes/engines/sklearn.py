@@ -50,6 +50,11 @@ def load(artifact: bytes) -> SklearnEngine:
         raise error(
             Problem.BUNDLE_ARTIFACT_INVALID, f"joblib cannot load it: {type(exc).__name__}: {exc}", "/artifact"
         ) from exc
+    return around(model)
+
+
+def around(model: Any) -> SklearnEngine:
+    """The engine for a fitted model, however it was kept. Raises ModelError (bundle_artifact_invalid)."""
     if not hasattr(model, "predict") or not hasattr(model, "n_features_in_"):
         raise error(
             Problem.BUNDLE_ARTIFACT_INVALID, f"a {type(model).__name__} is not a fitted scikit-learn model", "/artifact"

@@ -18,7 +18,13 @@ from signalyard_runtimes.bundle.manifest import Framework, Manifest
 # As text, so that only the classes of the frameworks that are served get imported.
 _RUNTIMES: dict[Framework, str] = {
     "lightgbm": "signalyard_runtimes.mlserver.lightgbm.LightGBMRuntime",
+    "xgboost": "signalyard_runtimes.mlserver.xgboost.XGBoostRuntime",
     "sklearn": "signalyard_runtimes.mlserver.sklearn.SklearnRuntime",
+    "skops": "signalyard_runtimes.mlserver.skops.SkopsRuntime",
+    "onnx": "signalyard_runtimes.mlserver.onnx.OnnxRuntime",
+    "torchscript": "signalyard_runtimes.mlserver.torchscript.TorchScriptRuntime",
+    "torch-export": "signalyard_runtimes.mlserver.torch_export.TorchExportRuntime",
+    "tensorflow": "signalyard_runtimes.mlserver.tensorflow.TensorFlowRuntime",
 }
 
 

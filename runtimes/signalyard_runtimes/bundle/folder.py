@@ -1,0 +1,31 @@
+"""A folder of files as one file, for a model that its library keeps as a folder: a plain tar, the same bytes for the same files."""
+
+import io
+import tarfile
+from pathlib import Path
+
+from signalyard.problems import Problem, error
+
+
+def fold(folder: Path) -> bytes:
+    """All files below ``folder``, by name, with no owner and no time. Raises CallerError (invalid_setting) for what is no plain file."""
+    folded = io.BytesIO()
+    with tarfile.open(fileobj=folded, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise error(Problem.INVALID_SETTING, f"{path} is neither a plain file nor a folder")
+            header = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            if path.is_dir():
+                header.type, header.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(header)
+            else:
+                body = path.read_bytes()
+                header.size = len(body)
+                archive.addfile(header, io.BytesIO(body))
+    return folded.getvalue()
+
+
+def unfold(folded: bytes, folder: Path) -> None:
+    """Write the files into ``folder``. Raises ``tarfile.TarError`` for anything but plain files and folders inside it."""
+    with tarfile.open(fileobj=io.BytesIO(folded), mode="r:") as archive:
+        archive.extractall(folder, filter="data")
