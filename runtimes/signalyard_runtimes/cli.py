@@ -88,20 +88,28 @@ def pack(spec: Path, model: Path, golden: Path, out: Path) -> None:
 @bundle.command()
 @click.argument("folder", type=_FOLDER)
 @click.option("--digest", metavar="sha256:…", help="Refuse any other bundle than this one, before its model is loaded.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=_FILE,
+    help="Refuse it unless this public key, or another one given, has signed it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON; the exit status stays.")
-def verify(folder: Path, digest: str | None, as_json: bool) -> None:
+def verify(folder: Path, digest: str | None, keys: tuple[Path, ...], as_json: bool) -> None:
     """Check everything that a server checks before it serves FOLDER; exit 0 if it would.
 
-    In this order: the manifest, the paths, the files and their SHA-256, the bundle's digest, the installed versions; only then the
-    model is loaded, its features compared and the golden rows scored.
+    In this order: the manifest, the paths, the files and their SHA-256, the bundle's digest, its signature where --key is given, the
+    installed versions; only then the model is loaded, its features compared and the golden rows scored.
 
     The digest tells that a bundle is whole, not who made it. To load a pickled model is to run its code: give --digest, from a
-    place that you trust, for a bundle from one that you do not.
+    place that you trust, or --key, for a bundle from one that you do not.
 
     \b
     Examples:
       signalyard bundle verify models/rb-trend-7
       signalyard bundle verify models/rb-trend-7 --digest sha256:3835b9… --json
+      signalyard bundle verify models/rb-trend-7 --key desk.pub
     """
     _single_thread()
     from signalyard_runtimes.bundle.store import naming
@@ -109,7 +117,7 @@ def verify(folder: Path, digest: str | None, as_json: bool) -> None:
 
     try:
         with naming(folder):
-            scorer = load(folder, digest)
+            scorer = load(folder, digest, keys)
     except SignalyardError as exc:
         if not as_json:
             raise
@@ -123,6 +131,31 @@ def verify(folder: Path, digest: str | None, as_json: bool) -> None:
     else:
         rows = len(scorer.golden.rows) if scorer.golden else 0
         click.echo(f"{folder}: good, {card.model} {card.version}, {card.digest}, {rows} golden rows")
+
+
+@bundle.command()
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "--key", required=True, type=_FILE, help="PEM file of your private key, on an elliptic curve, without a password."
+)
+def sign(folder: Path, key: Path) -> None:
+    """Sign the bundle in FOLDER with your key; its model is not loaded.
+
+    The signature, signature.json, is over every file, and travels with the bundle. Neither the digest nor any other file changes; an older
+    signature is replaced. Sign what you have verified, before you push it.
+
+    
+    Examples:
+      openssl ecparam -name prime256v1 -genkey -noout -out desk.key
+      openssl ec -in desk.key -pubout -out desk.pub
+      signalyard bundle sign models/rb-trend-7 --key desk.key
+    """
+    from signalyard_runtimes.bundle.signature import attach
+    from signalyard_runtimes.bundle.store import naming
+
+    with naming(folder):
+        manifest = attach(folder, key)
+    click.echo(f"{folder}: signed, {manifest.name} {manifest.version}, {manifest.digest}")
 
 
 @bundle.command()
@@ -193,6 +226,13 @@ _PORT = click.IntRange(0, 65535)
     metavar="sha256:…",
     help="Serve only bundles of these digests, and all of them; give it once for each.",
 )
+@_option(
+    "--trust",
+    multiple=True,
+    type=_FOLDER,
+    metavar="KEY",
+    help="Serve only what this public key, a PEM file, or another one given has signed; of a folder, every *.pub and *.pem.",
+)
 def serve(
     models: Path,
     host: str,
@@ -202,6 +242,7 @@ def serve(
     warmup: int,
     max_body_bytes: int,
     require: tuple[str, ...],
+    trust: tuple[Path, ...],
 ) -> None:
     """Serve every bundle below DIR by the Open Inference Protocol, REST and gRPC.
 
@@ -214,10 +255,12 @@ def serve(
       signalyard serve --models models
       signalyard serve --models models --host 0.0.0.0 --warmup 500
       signalyard serve --models /mnt/models --require sha256:3835b9…
+      signalyard serve --models /mnt/models --trust desk.pub --trust desk-2027.pub
       SIGNALYARD_MODELS=/mnt/models signalyard serve
     """
     _single_thread()
     with reporting():
+        from signalyard_runtimes.bundle.signature import public_keys
         from signalyard_runtimes.remote.address import check_digest
         from signalyard_runtimes.server import ServeSettings
         from signalyard_runtimes.server import serve as run
@@ -232,5 +275,6 @@ def serve(
                 warmup=warmup,
                 max_body_bytes=max_body_bytes,
                 require=frozenset(map(check_digest, require)),
+                trust=public_keys(trust),
             )
         )

@@ -53,14 +53,16 @@ class _Here(threading.local):
         self.row: OneRow = scorer.row(columns)
 
 
-def load(path: Path, columns: Sequence[str] | None = None, digest: str | None = None) -> InlineModel:
+def load(
+    path: Path, columns: Sequence[str] | None = None, digest: str | None = None, trust: Sequence[Path] = ()
+) -> InlineModel:
     """Verify and load the bundle at ``path`` as a server does, and see that its golden rows come out here as they do there.
 
     ``columns`` name the values of the rows that are to come, in any order; those of the model's schema, if not given. A column may be
-    left out where every row may miss it. ``digest``: this bundle and no other. Raises ModelError as `scorer.load` does; CallerError
+    left out where every row may miss it. ``digest``: this bundle and no other. ``trust``: PEM files of public keys, one of which must have signed it. Raises ModelError as `scorer.load` does; CallerError
     (unknown_feature, missing_feature, duplicate_feature).
     """
-    loaded = scorer.load(path, digest)
+    loaded = scorer.load(path, digest, trust)
     assert loaded.golden is not None  # `load` has compared them
     _compare_golden(loaded, loaded.golden)
     return InlineModel(loaded, loaded.card.schema.names if columns is None else tuple(columns))

@@ -8,7 +8,7 @@ import numpy as np
 from signalyard.problems import Problem, error
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard_runtimes import engines
-from signalyard_runtimes.bundle import library, store
+from signalyard_runtimes.bundle import library, signature, store
 from signalyard_runtimes.bundle.manifest import Description, Framework, GoldenRows, Tolerance, invalid
 from signalyard_runtimes.calibration import confidence
 from signalyard_runtimes.engines.row import row_of
@@ -95,14 +95,16 @@ class Scorer:
         return None if self._confidence is None else float(self._confidence(np.array([score]))[0])
 
 
-def load(path: Path, digest: str | None = None) -> Scorer:
-    """Verify the bundle at ``path``, and only then load it: files, digest (``digest``, where given), library versions, the
-    artifact, its features, the golden rows.
+def load(path: Path, digest: str | None = None, trust: Sequence[Path] = ()) -> Scorer:
+    """Verify the bundle at ``path``, and only then load it: files, digest (``digest``, where given), its signature by one of the
+    public keys in the PEM files ``trust`` (where there are any), library versions, the artifact, its features, the golden rows.
 
-    Raises ModelError: bundle_manifest_invalid, _path_unsafe, _file_missing, _file_extra, _file_changed, _library_mismatch,
-    _artifact_invalid, _golden_mismatch.
+    Raises ModelError: bundle_manifest_invalid, _path_unsafe, _file_missing, _file_extra, _file_changed, _unsigned,
+    _signature_untrusted, _library_mismatch, _artifact_invalid, _golden_mismatch; CallerError (invalid_setting) for a key that is none.
     """
     bundle = store.read(path, digest)
+    if trust:
+        signature.check(bundle.signature, bundle.hashes, trust)
     library.check(bundle.manifest)
     scorer = Scorer(bundle.manifest, bundle.artifact, bundle.manifest.digest)
     check_golden(scorer, bundle.golden, bundle.manifest.golden.tolerance)

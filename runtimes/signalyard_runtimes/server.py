@@ -48,7 +48,8 @@ _SCRAPE_BYTES = 65_536
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to serve. A port of 0 means any free one. ``warmup`` is in requests a model, ``max_body_bytes`` bounds a REST request.
 
-    ``require`` are the digests of the bundles that must be served, and no others; empty where any may be.
+    ``require`` are the digests of the bundles that must be served, and no others; empty where any may be. ``trust`` are PEM files of
+    public keys, one of which must have signed each bundle; empty where none need be signed.
     """
 
     models: Path
@@ -59,6 +60,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     warmup: int
     max_body_bytes: int = 32 * 1024 * 1024
     require: frozenset[str] = frozenset()
+    trust: tuple[Path, ...] = ()
 
 
 def serve(settings: ServeSettings) -> None:
@@ -134,7 +136,7 @@ async def _load(registry: MultiModelRegistry, settings: ServeSettings) -> tuple[
     served, scorers = [], []
     for path, manifest in manifests.items():
         with store.naming(path):
-            of_model = model_settings(path, manifest)
+            of_model = model_settings(path, manifest, settings.trust)
             model = await registry.load(of_model)
         served.append(of_model)
         scorers.append(model.scorer)

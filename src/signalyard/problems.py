@@ -77,6 +77,8 @@ class Problem(StrEnum):
     BUNDLE_FILE_EXTRA = "bundle_file_extra"
     BUNDLE_FILE_CHANGED = "bundle_file_changed"
     BUNDLE_PATH_UNSAFE = "bundle_path_unsafe"
+    BUNDLE_UNSIGNED = "bundle_unsigned"
+    BUNDLE_SIGNATURE_UNTRUSTED = "bundle_signature_untrusted"
     BUNDLE_LIBRARY_MISMATCH = "bundle_library_mismatch"
     BUNDLE_ARTIFACT_INVALID = "bundle_artifact_invalid"
     BUNDLE_GOLDEN_MISMATCH = "bundle_golden_mismatch"
@@ -167,6 +169,8 @@ CATALOGUE: dict[Problem, Entry] = {
     Problem.BUNDLE_FILE_EXTRA: _model("The bundle holds a file that its manifest does not list"),
     Problem.BUNDLE_FILE_CHANGED: _model("A file's bytes are not those that the bundle's manifest lists"),
     Problem.BUNDLE_PATH_UNSAFE: _model("A path in the bundle leaves it, or is a link or a special file"),
+    Problem.BUNDLE_UNSIGNED: _model("The bundle is not signed, and only signed ones are trusted"),
+    Problem.BUNDLE_SIGNATURE_UNTRUSTED: _model("The bundle's signature is by no trusted key, or of other files"),
     Problem.BUNDLE_LIBRARY_MISMATCH: _model("The installed library is not the version that the bundle was made with"),
     Problem.BUNDLE_ARTIFACT_INVALID: _model("The model artifact cannot be loaded"),
     Problem.BUNDLE_GOLDEN_MISMATCH: _model("The loaded model does not give the scores that the bundle promises"),

@@ -5,19 +5,21 @@ to more than was received. Order, owner, mode and time of the files are always t
 
 What is read is not trusted. The manifest comes first and is held against the digest that was asked for; from then on it says
 what may follow: plain files alone, each once, each of the size that it gives. What else there is (links, devices, folders,
-absolute paths, ``..``, extended headers) has no name in it.
+absolute paths, ``..``, extended headers) has no name in it. Only the signature, where there is one, follows the manifest unlisted; who trusts
+keys looks at it when the bundle is loaded.
 """
 
+import hashlib
 import io
 import os
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.digest import bundle_digest
-from signalyard_runtimes.bundle.manifest import MANIFEST_FILE, Manifest, decode
+from signalyard_runtimes.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, decode
 
 LARGEST = 4 * 1024**3
 """Bytes of the largest archive that is made, received or unpacked."""
@@ -42,9 +44,11 @@ def write(folder: Path, archive: BinaryIO) -> Manifest:
     Raises ModelError: those of :func:`signalyard_runtimes.bundle.store.read`; bundle_archive_invalid where it is too large, or a
     path too long, for an archive.
     """
-    manifest = store.read(folder).manifest
+    bundle = store.read(folder)
+    manifest = bundle.manifest
     _check(manifest)
-    for name in (MANIFEST_FILE, *sorted(manifest.files)):
+    signature = () if bundle.signature is None else (SIGNATURE_FILE,)
+    for name in (MANIFEST_FILE, *signature, *sorted(manifest.files)):
         with (folder / name).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             archive.write(_header(name, size))
@@ -70,10 +74,16 @@ def unpack(archive: BinaryIO, folder: Path, digest: str) -> Manifest:
     _check(manifest)
     _place(folder / MANIFEST_FILE, io.BytesIO(body), len(body))
     pending = dict(manifest.files)
+    signed = False
     while (header := _next(archive)) is not None:
+        if header.name == SIGNATURE_FILE and not signed and len(pending) == len(manifest.files):
+            signed = True
+            body = _signature(archive, header)
+            _place(folder / SIGNATURE_FILE, io.BytesIO(body), len(body))
+            continue
         listed = pending.pop(header.name, None)
         if listed is None:
-            twice = header.name == MANIFEST_FILE or header.name in manifest.files
+            twice = header.name in (MANIFEST_FILE, SIGNATURE_FILE) or header.name in manifest.files
             raise _invalid(f"{header.name!r} is in it {'twice' if twice else 'and not in the manifest'}")
         if header.size != listed.size:
             raise _invalid(f"{header.name!r} has {header.size} bytes in it, and {listed.size} in the manifest")
@@ -89,9 +99,20 @@ def unpack(archive: BinaryIO, folder: Path, digest: str) -> Manifest:
     return manifest
 
 
-def peek(archive: BinaryIO) -> str:
-    """The digest of the bundle in an archive, from its beginning. Raises ModelError as :func:`unpack` does."""
-    return bundle_digest(_manifest(archive))
+class Beginning(NamedTuple):
+    """What the beginning of an archive says: the bundle's ``digest``, and the SHA-256 of its signature, None for an unsigned one."""
+
+    digest: str
+    signature: str | None
+
+
+def peek(archive: BinaryIO) -> Beginning:
+    """Read the beginning of an archive. Raises ModelError as :func:`unpack` does."""
+    digest = bundle_digest(_manifest(archive))
+    header = _next(archive)
+    if header is None or header.name != SIGNATURE_FILE:
+        return Beginning(digest, None)
+    return Beginning(digest, hashlib.sha256(_signature(archive, header)).hexdigest())
 
 
 def sync_folder(folder: Path) -> None:
@@ -109,6 +130,14 @@ def _manifest(archive: BinaryIO) -> bytes:
         raise _invalid(f"its first file is {header.name if header else None!r}, not {MANIFEST_FILE!r}")
     if header.size > store.MANIFEST_LIMIT:
         raise _invalid(f"{MANIFEST_FILE} is larger than {store.MANIFEST_LIMIT} bytes")
+    body = _read(archive, header.size)
+    _read(archive, -header.size % _BLOCK)
+    return body
+
+
+def _signature(archive: BinaryIO, header: tarfile.TarInfo) -> bytes:
+    if header.size > store.SIGNATURE_LIMIT:
+        raise _invalid(f"{SIGNATURE_FILE} is larger than {store.SIGNATURE_LIMIT} bytes")
     body = _read(archive, header.size)
     _read(archive, -header.size % _BLOCK)
     return body

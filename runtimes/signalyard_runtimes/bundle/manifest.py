@@ -16,6 +16,8 @@ from signalyard.profile import FeatureSchema
 
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.json"
+SIGNATURE_FILE = "signature.json"
+"""The one file that no manifest lists: it signs the manifest."""
 
 # A name and a version become part of a URL, of a metric's labels and of folder names.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
@@ -313,5 +315,5 @@ def _check_path(path: str, pointer: str) -> None:
         raise error(
             Problem.BUNDLE_PATH_UNSAFE, f"{path!r} is not a plain path inside the bundle, such as 'model.txt'", pointer
         )
-    if path == MANIFEST_FILE:
-        raise invalid("the manifest cannot list itself", pointer)
+    if path in (MANIFEST_FILE, SIGNATURE_FILE):
+        raise invalid(f"the manifest cannot list {'itself' if path == MANIFEST_FILE else 'what signs it'}", pointer)

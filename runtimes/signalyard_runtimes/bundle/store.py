@@ -10,10 +10,21 @@ import msgspec
 
 from signalyard.problems import Problem, SignalyardError, error, escape_pointer
 from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
-from signalyard_runtimes.bundle.manifest import MANIFEST_FILE, GoldenRows, Manifest, convert, decode, invalid
+from signalyard_runtimes.bundle.manifest import (
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    GoldenRows,
+    Manifest,
+    convert,
+    decode,
+    invalid,
+)
 
 MANIFEST_LIMIT = 16 * 1024 * 1024
 """Bytes of the largest manifest that is read."""
+
+SIGNATURE_LIMIT = 16 * 1024 * 1024
+"""Bytes of the largest signature that is read; it names every file, as the manifest does."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +34,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     artifact: bytes
     golden: GoldenRows
+    hashes: dict[str, str]
+    """Path to SHA-256, in hexadecimal, of every file but the signature: of the bytes that were read."""
+    signature: bytes | None
+    """Read, and not checked."""
 
 
 @contextmanager
@@ -92,7 +107,7 @@ def read(path: Path, digest: str | None = None) -> Bundle:
                 Problem.BUNDLE_FILE_MISSING, f"{name!r} is listed and is not there", f"/files/{escape_pointer(name)}"
             )
     for name in sorted(present):
-        if name not in manifest.files and name != MANIFEST_FILE:
+        if name not in manifest.files and name not in (MANIFEST_FILE, SIGNATURE_FILE):
             raise error(
                 Problem.BUNDLE_FILE_EXTRA, f"{name!r} is there and is not listed: remove it, or pack again", "/files"
             )
@@ -125,7 +140,15 @@ def read(path: Path, digest: str | None = None) -> Bundle:
     if digest is not None and computed != digest:
         raise error(Problem.BUNDLE_FILE_CHANGED, f"this bundle is {computed}, asked for was {digest}", "/digest")
     golden = convert(kept[manifest.golden.file], GoldenRows, manifest.golden.file)
-    return Bundle(path=path, manifest=manifest, artifact=kept[manifest.artifact], golden=golden)
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        artifact=kept[manifest.artifact],
+        golden=golden,
+        hashes={MANIFEST_FILE: file_entry(body).sha256}
+        | {name: listed.sha256 for name, listed in manifest.files.items()},
+        signature=_read_signature(path) if SIGNATURE_FILE in present else None,
+    )
 
 
 def _read_manifest(path: Path) -> bytes:
@@ -135,6 +158,15 @@ def _read_manifest(path: Path) -> bytes:
     body = _read_file(file, MANIFEST_FILE, MANIFEST_LIMIT)
     if len(body) > MANIFEST_LIMIT:
         raise invalid(f"{MANIFEST_FILE} is larger than {MANIFEST_LIMIT} bytes")
+    return body
+
+
+def _read_signature(path: Path) -> bytes:
+    body = _read_file(path / SIGNATURE_FILE, SIGNATURE_FILE, SIGNATURE_LIMIT)
+    if len(body) > SIGNATURE_LIMIT:
+        raise error(
+            Problem.BUNDLE_SIGNATURE_UNTRUSTED, f"{SIGNATURE_FILE} is larger than {SIGNATURE_LIMIT} bytes, and is none"
+        )
     return body
 
 

@@ -1,5 +1,6 @@
 """LightGBM, from the text form of a Booster."""
 
+import re
 import threading
 
 import lightgbm as lgb
@@ -9,6 +10,9 @@ from signalyard.problems import Problem, error
 from signalyard_runtimes.engines.lightgbm_row import FastPrediction, fast_prediction
 from signalyard_runtimes.engines.row import MatrixRow, Row
 from signalyard_runtimes.features import Matrix, Vector
+
+_TREE_SIZES = re.compile(rb"^tree_sizes=([\d ]*)$", re.MULTILINE)
+_END = b"end of trees"
 
 
 class LightGBMEngine:
@@ -53,6 +57,12 @@ class _Here(threading.local):
 
 def load(artifact: bytes) -> LightGBMEngine:
     """Raises ModelError (bundle_artifact_invalid)."""
+    if not _is_whole(artifact):
+        raise error(
+            Problem.BUNDLE_ARTIFACT_INVALID,
+            "not a LightGBM model in text form, or not all of one: its trees are not as long as its tree_sizes say",
+            "/artifact",
+        )
     try:
         booster = lgb.Booster(model_str=artifact.decode("utf-8"))
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as exc:
@@ -65,3 +75,12 @@ def load(artifact: bytes) -> LightGBMEngine:
             "/artifact",
         )
     return LightGBMEngine(booster)
+
+
+def _is_whole(artifact: bytes) -> bool:
+    """LightGBM ends the process, and not with an exception, where a tree breaks off. Its text says how long each is."""
+    sizes = _TREE_SIZES.search(artifact)
+    if sizes is None:
+        return False
+    end = artifact.find(b"Tree=0\n", sizes.end()) + sum(map(int, sizes[1].split())) if sizes[1] else sizes.end()
+    return artifact[end:].lstrip(b"\n").startswith(_END)

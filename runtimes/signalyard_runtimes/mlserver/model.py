@@ -21,6 +21,9 @@ from signalyard_runtimes.mlserver.errors import to_mlserver
 from signalyard_runtimes.mlserver.metrics import ModelMetrics
 from signalyard_runtimes.scorer import Scorer, load
 
+TRUST_PARAMETER = "trust"
+"""The settings' extra parameter that lists the PEM files of the keys that are trusted."""
+
 _INLINE_ROWS = 512
 """A batch of more rows is scored on a thread of its own, so that a lone row need not wait for it. Beside batches of 5,000 rows
 of 32 features that brought a lone row's p99 from 35 ms to 13 ms; at 500 rows it gained nothing and cost the batch a third."""
@@ -37,7 +40,8 @@ class BundleModel:
         started = perf_counter()
         path = Path(to_absolute_path(self.settings, self.settings.parameters.uri))
         # Of the manifest that the server read: nothing that was put there since is loaded in its stead.
-        scorer = load(path, (self.settings.parameters.extra or {}).get(profile.DIGEST_PARAMETER))
+        extra = self.settings.parameters.extra or {}
+        scorer = load(path, extra.get(profile.DIGEST_PARAMETER), [Path(key) for key in extra.get(TRUST_PARAMETER, ())])
         asked = (self.framework, self.settings.name, self.settings.parameters.version)
         found = (scorer.framework, scorer.card.model, scorer.card.version)
         if asked != found:

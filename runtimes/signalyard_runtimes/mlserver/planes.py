@@ -1,6 +1,6 @@
 """MLServer's handlers, kept to what an immutable set of bundles allows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from mlserver.settings import ModelParameters, ModelSettings, Settings
 
 from signalyard import profile
 from signalyard_runtimes.bundle.manifest import Framework, Manifest
+from signalyard_runtimes.mlserver.model import TRUST_PARAMETER
 
 # As text, so that only the classes of the frameworks that are served get imported.
 _RUNTIMES: dict[Framework, str] = {
@@ -28,14 +29,16 @@ _RUNTIMES: dict[Framework, str] = {
 }
 
 
-def model_settings(path: Path, manifest: Manifest) -> ModelSettings:
-    """What MLServer's registry needs to know of a bundle."""
+def model_settings(path: Path, manifest: Manifest, trust: Sequence[Path] = ()) -> ModelSettings:
+    """What MLServer's registry needs to know of a bundle, which one of the keys ``trust`` must have signed where there are any."""
     return ModelSettings(
         name=manifest.name,
         implementation=_RUNTIMES[manifest.framework],
         platform=manifest.framework,
         parameters=ModelParameters(
-            uri=str(path.resolve()), version=manifest.version, extra={profile.DIGEST_PARAMETER: manifest.digest}
+            uri=str(path.resolve()),
+            version=manifest.version,
+            extra={profile.DIGEST_PARAMETER: manifest.digest, TRUST_PARAMETER: [str(key) for key in trust]},
         ),
     )
 

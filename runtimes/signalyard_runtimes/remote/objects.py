@@ -76,21 +76,33 @@ class ObjectTransport:
             else:
                 obstore.put(self._store, self._path, archive, mode="create")
         except AlreadyExistsError:
-            self._compare(manifest)
+            if not self._stands(archive, manifest):
+                self._sign(archive)
         except (BaseError, NotImplementedError, OSError) as exc:
             raise self._ours(exc) from exc
 
     def _send_by_put(self, archive: Path, manifest: Manifest) -> None:
         """HTTP has no "only if it is not there" that servers agree on."""
         try:
-            self._compare(manifest)
+            if self._stands(archive, manifest):
+                return
         except SignalyardError as exc:
             if exc.problem is not Problem.BUNDLE_NOT_FOUND:
                 raise
-            obstore.put(self._store, self._path, archive, use_multipart=False)
+        obstore.put(self._store, self._path, archive, use_multipart=False)
 
-    def _compare(self, manifest: Manifest) -> None:
-        """Raises ModelError (bundle_exists) where what is there is not this bundle."""
+    def _sign(self, archive: Path) -> None:
+        """The same bundle in the place of itself, with another signature."""
+        try:
+            obstore.put(self._store, self._path, archive)
+        except (BaseError, OSError) as exc:
+            raise self._ours(exc) from exc
+
+    def _stands(self, archive: Path, manifest: Manifest) -> bool:
+        """Whether nothing need be sent: this bundle is there, and ours has no signature that it lacks.
+
+        Raises ModelError (bundle_exists) where what is there is not this bundle.
+        """
         download = self.fetch(manifest.digest, 0)
         try:
             found = archives.peek(io.BufferedReader(_Reader(download.pieces)))
@@ -100,12 +112,14 @@ class ObjectTransport:
             raise error(
                 Problem.BUNDLE_EXISTS, f"{self._address} holds something else, that is no bundle", "/uri"
             ) from exc
-        if found != manifest.digest:
+        if found.digest != manifest.digest:
             raise error(
                 Problem.BUNDLE_EXISTS,
-                f"{self._address} holds {found}, to be sent is {manifest.digest}: give the new one an address of its own",
+                f"{self._address} holds {found.digest}, to be sent is {manifest.digest}: give the new one an address of its own",
                 "/uri",
             )
+        with archive.open("rb") as file:
+            return archives.peek(file).signature in (None, found.signature)
 
     def _pieces(self, found: "GetResult") -> Iterator[bytes]:
         try:

@@ -26,6 +26,7 @@ from oras.provider import Registry
 from urllib3.exceptions import HTTPError
 
 from signalyard.problems import Problem, SignalyardError, error
+from signalyard_runtimes.bundle import archive as archives
 from signalyard_runtimes.bundle.manifest import Manifest
 from signalyard_runtimes.remote.address import Address
 from signalyard_runtimes.remote.foreign import words
@@ -39,6 +40,7 @@ USERNAME, PASSWORD = "ORAS_USER", "ORAS_PASS"
 """Variables with the account, where it is not in the configuration of Docker."""
 
 DIGEST_ANNOTATION = "io.signalyard.bundle.digest"
+SIGNATURE_ANNOTATION = "io.signalyard.bundle.signature.sha256"
 _ARTIFACT = "application/vnd.signalyard.bundle.v1"
 _LAYER = "application/vnd.signalyard.bundle.v1.tar"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -80,10 +82,15 @@ class RegistryTransport:
         tag = self._address.tag or manifest.version
         with self._ours(), TemporaryDirectory() as folder:
             client = self._connect()
-            moving = self._manifest(client, tag)
-            if moving is not None and _bundle(moving) == manifest.digest == _bundle(
-                self._manifest(client, _fixed(manifest.digest)) or {}
-            ):
+            with archive.open("rb") as file:
+                signature = archives.peek(file).signature
+            # The tag comes last: whoever finds it finds the rest.
+            names = [
+                name
+                for name in (_fixed(manifest.digest), tag)
+                if not _stands(self._manifest(client, name) or {}, manifest.digest, signature)
+            ]
+            if not names:
                 return
             empty = Path(folder) / "config.json"
             empty.write_bytes(b"{}")
@@ -99,12 +106,12 @@ class RegistryTransport:
                 "layers": [layer],
                 "annotations": {
                     DIGEST_ANNOTATION: manifest.digest,
+                    **({} if signature is None else {SIGNATURE_ANNOTATION: signature}),
                     "io.signalyard.bundle.model": manifest.name,
                     "io.signalyard.bundle.version": manifest.version,
                 },
             }
-            # The tag comes last: whoever finds it finds the rest.
-            for name in (_fixed(manifest.digest), tag):
+            for name in names:
                 self._check(client.upload_manifest(document, self._container(name)))
 
     def _find(self, client: "_Client", digest: str) -> dict[str, Any]:
@@ -259,6 +266,15 @@ def _fixed(digest: str) -> str:
 
 
 def _bundle(document: dict[str, Any]) -> str | None:
+    return _annotation(document, DIGEST_ANNOTATION)
+
+
+def _stands(document: dict[str, Any], digest: str, signature: str | None) -> bool:
+    """Whether a manifest is of this bundle, and ours has no signature that it lacks."""
+    return _bundle(document) == digest and signature in (None, _annotation(document, SIGNATURE_ANNOTATION))
+
+
+def _annotation(document: dict[str, Any], name: str) -> str | None:
     annotations = document.get("annotations")
-    found = annotations.get(DIGEST_ANNOTATION) if isinstance(annotations, dict) else None
+    found = annotations.get(name) if isinstance(annotations, dict) else None
     return found if isinstance(found, str) else None

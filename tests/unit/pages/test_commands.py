@@ -9,8 +9,8 @@ CLUSTER = {
     for name in ("install", "tracks", "rollback", "kserve", "gitops", "security", "shipping", "kubernetes")
 }
 """Run by tests/e2e/test_pages.py."""
-LOCAL = {"README.md", "docs/bundles.md", "docs/journal.md"}
-"""Run by tests/parts/pages."""
+LOCAL = {"README.md", "docs/bundles.md", "docs/frameworks.md", "docs/journal.md"}
+"""Run by tests/parts/pages; the frameworks' by test_frameworks.py and tests/frameworks."""
 
 
 def test_no_page_has_a_script_that_no_test_runs():
