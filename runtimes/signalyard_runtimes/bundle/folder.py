@@ -27,5 +27,7 @@ def fold(folder: Path) -> bytes:
 
 def unfold(folded: bytes, folder: Path) -> None:
     """Write the files into ``folder``. Raises ``tarfile.TarError`` for anything but plain files and folders inside it."""
+    if len(folded) % tarfile.RECORDSIZE:
+        raise tarfile.ReadError("it is cut off: a tar is whole records")
     with tarfile.open(fileobj=io.BytesIO(folded), mode="r:") as archive:
         archive.extractall(folder, filter="data")

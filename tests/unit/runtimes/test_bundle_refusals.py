@@ -131,7 +131,7 @@ def test_a_good_bundle_that_is_not_the_one_asked_for(lightgbm_bundle: Path) -> N
         (lambda m: m.update(format=2), "/format", "2"),
         (lambda m: m.update(name="a/b"), "/name", "matching regex"),
         (lambda m: m.update(version=7), "/version", "Expected `str`"),
-        (lambda m: m.update(framework="prophet"), "/framework", "xgboost"),
+        (lambda m: m.update(framework="prophet"), "/framework", "prophet"),
         (lambda m: m.update(colour="red"), "", "colour"),
         (lambda m: m.pop("output"), "", "output"),
         (lambda m: m["output"].update(neutral=1.5), "/output/neutral", "1.5"),
