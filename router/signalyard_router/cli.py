@@ -248,6 +248,24 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     help="Certificate chain of the admin port, PEM.",
 )
 @_option("--admin-key", "ADMIN_KEY", type=click.Path(path_type=Path), default=None, help="Its key, PEM.")
+@_option(
+    "--zeromq-requests",
+    "ZEROMQ_REQUESTS",
+    default="",
+    help="ZeroMQ address for requests, such as tcp://127.0.0.1:8092. Needs the extra zeromq.",
+)
+@_option(
+    "--zeromq-signals",
+    "ZEROMQ_SIGNALS",
+    default="",
+    help="ZeroMQ address that signals are published on, such as tcp://127.0.0.1:8093.",
+)
+@_option(
+    "--zeromq-snapshots",
+    "ZEROMQ_SNAPSHOTS",
+    multiple=True,
+    help="ZeroMQ address of a publisher of snapshots; may be repeated.",
+)
 @_option("--drain", "DRAIN", type=_DURATION, default="10s", help="How long a shutdown waits for requests in flight.")
 @_option(
     "--log-level",
@@ -353,6 +371,9 @@ def router(
     admin_tokens: Path | None,
     admin_certificate: Path | None,
     admin_key: Path | None,
+    zeromq_requests: str,
+    zeromq_signals: str,
+    zeromq_snapshots: tuple[str, ...],
     drain: int,
     log_level: str,
     log_format: Literal["text", "json"],
@@ -398,6 +419,7 @@ def router(
     from signalyard_router.adapters.otel.settings import OtelSettings
     from signalyard_router.adapters.redis.log.settings import RedisLogSettings
     from signalyard_router.adapters.redis.settings import Encoding, Incoming, Outgoing, RedisSettings
+    from signalyard_router.adapters.zeromq.settings import ZeromqSettings
     from signalyard_router.rules.documents import revision
     from signalyard_router.settings import RouterSettings
 
@@ -438,6 +460,13 @@ def router(
             requests_burst=max_request_burst,
         ),
         grpc=GrpcSettings(host=host, port=grpc_port, max_message_bytes=max_body, max_rows=max_rows),
+        zeromq=ZeromqSettings(
+            requests=zeromq_requests,
+            signals=zeromq_signals,
+            snapshots=zeromq_snapshots,
+            max_body_bytes=max_body,
+            max_rows=max_rows,
+        ),
         otel=OtelSettings(endpoint=trace_endpoint, share=trace_share),
         redis=RedisSettings(
             url=redis,

@@ -39,6 +39,7 @@ from signalyard_router.adapters.oip.upstream import OipUpstream
 from signalyard_router.adapters.otel.settings import OtelSettings
 from signalyard_router.adapters.redis.log.settings import RedisLogSettings
 from signalyard_router.adapters.redis.settings import RedisSettings
+from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.control.alerts import Alerts
 from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from signalyard_router.adapters.kube.cluster import Cluster
     from signalyard_router.adapters.otel.tracer import OtelTracer
     from signalyard_router.adapters.redis.wires import RedisWires
+    from signalyard_router.adapters.zeromq.wire import ZeromqWire
 
 _log = logging.getLogger("signalyard.router")
 
@@ -127,6 +129,7 @@ class ProcessSettings:
     otel: OtelSettings = field(default_factory=OtelSettings)
     kube: KubeSettings = field(default_factory=KubeSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
+    zeromq: ZeromqSettings = field(default_factory=ZeromqSettings)
 
 
 class Running(NamedTuple):
@@ -308,7 +311,8 @@ async def serve(settings: ProcessSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with (
         running(settings, world=world, registry=registry, tracer=tracer) as up,
-        _outboxes(world, settings, up.journal, registry, redis.sinks if redis else ()),
+        _zeromq(settings.zeromq, world, up, registry) as zeromq,
+        _outboxes(world, settings, up.journal, registry, _sinks(redis, zeromq)),
     ):
         router, board = up.router, up.board
         streams = SignalStreams(world.clock, registry)
@@ -342,18 +346,42 @@ async def serve(settings: ProcessSettings) -> None:
         _log.info("event=draining seconds=%g", settings.drain_seconds)
         router.drain()
         streams.close()
-        drains = [server.drain(settings.drain_seconds)]
-        if redis is not None:
-            drains.append(redis.drain(settings.drain_seconds))
-        if calls is not None:
-            drains.append(calls.drain(settings.drain_seconds))
-        await asyncio.gather(*drains)
+        wires = [wire for wire in (server, redis, calls, zeromq) if wire is not None]
+        await asyncio.gather(*(wire.drain(settings.drain_seconds) for wire in wires))
         await admin.drain(1.0)
     if redis is not None:
         await redis.close()
     if tracer is not None:
         tracer.close()
     _log.info("event=stopped")
+
+
+@asynccontextmanager
+async def _zeromq(
+    settings: ZeromqSettings, world: World, up: Running, registry: CollectorRegistry
+) -> "AsyncIterator[ZeromqWire | None]":
+    """The ZeroMQ sockets, closed when the outboxes have handed on what they had."""
+    if not (settings.requests or settings.signals or settings.snapshots):
+        yield None
+        return
+    try:
+        from signalyard_router.adapters.zeromq.wire import ZeromqWire
+    except ImportError as exc:
+        text = f"ZeroMQ needs the extra zeromq: pip install 'signalyard[zeromq]' ({exc.name} is not installed)"
+        raise error(Problem.INVALID_SETTING, text, "/zeromq-requests") from exc
+    wire = ZeromqWire(world, up.router, up.journal, settings, registry)
+    try:
+        yield wire
+    finally:
+        await wire.close()
+
+
+def _sinks(redis: "RedisWires | None", zeromq: "ZeromqWire | None") -> list[Sink]:
+    """Where signals go."""
+    sinks: list[Sink] = list(redis.sinks) if redis is not None else []
+    if zeromq is not None and zeromq.publisher is not None:
+        sinks.append(zeromq.publisher)
+    return sinks
 
 
 @asynccontextmanager

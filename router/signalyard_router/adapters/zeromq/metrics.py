@@ -1,0 +1,47 @@
+"""What is counted of ZeroMQ."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from signalyard_router.adapters.zeromq.messages import Flaw
+from signalyard_router.counting import Counter
+
+
+class ZeromqMetrics:
+    """Children are resolved once."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        messages = Counter(
+            "signalyard_zeromq_messages_total",
+            "Messages that came, by socket and what became of them",
+            ["socket", "result"],
+            registry=registry,
+        )
+        self.answered = messages.labels("requests", "answered")
+        self.refused = messages.labels("requests", "refused")
+        self.beats = messages.labels("requests", "beat")
+        self.flawed = {flaw: messages.labels("requests", flaw.value) for flaw in Flaw}
+        self.decided = messages.labels("snapshots", "decided")
+        self.undecided = messages.labels("snapshots", "refused")
+        self.flawed_snapshots = {flaw: messages.labels("snapshots", flaw.value) for flaw in Flaw}
+        dropped = Counter(
+            "signalyard_zeromq_dropped_total",
+            "Messages that a peer lost because it read too slowly or was gone; signals count once, however many subscribers lost them",
+            ["socket"],
+            registry=registry,
+        )
+        self.lost_answers = dropped.labels("requests")
+        self.lost_signals = dropped.labels("signals")
+        self._peers = Gauge("signalyard_zeromq_peers", "Peers that were heard of lately", registry=registry)
+        self._subscriptions = Gauge(
+            "signalyard_zeromq_subscriptions", "Subscriptions of all subscribers together", registry=registry
+        )
+
+    def watch(self, peers: Callable[[], float]) -> None:
+        """Ask ``peers`` how many there are, whenever somebody looks."""
+        self._peers.set_function(peers)
+
+    def watch_subscriptions(self, subscriptions: Callable[[], float]) -> None:
+        """The same for subscriptions."""
+        self._subscriptions.set_function(subscriptions)

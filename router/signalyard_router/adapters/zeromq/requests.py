@@ -1,0 +1,187 @@
+"""Requests and replies: a ROUTER socket, to which DEALERs talk."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+import zmq
+
+from signalyard.problems import Problem, SignalyardError, error
+from signalyard.wire import StateAnswer
+from signalyard_router.adapters.zeromq.messages import (
+    BEAT,
+    STATE,
+    Refused,
+    Request,
+    answer,
+    beat,
+    bye,
+    problem,
+    read_request,
+)
+from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
+from signalyard_router.adapters.zeromq.peers import Peers
+from signalyard_router.adapters.zeromq.settings import ZeromqSettings
+from signalyard_router.adapters.zeromq.sockets import LoopSocket
+from signalyard_router.flow.correlation import REQUEST_ID
+from signalyard_router.ports import Clock
+from signalyard_router.rules.units import SECOND
+from signalyard_router.wire.predicting import Decider, Predicting
+
+_FORGET_BEATS = 10
+_log = logging.getLogger("signalyard.zeromq")
+
+
+class Router(Decider, Protocol):
+    """The router, as this wire sees it."""
+
+    def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
+        """What each route last said of each instrument."""
+        ...
+
+
+class StateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request for the state; empty, it asks for all of it."""
+
+    symbol: str | None = None
+    route: str | None = None
+
+
+_question = msgspec.json.Decoder(StateQuestion)
+_encode = msgspec.json.Encoder().encode
+
+
+class Requests:
+    """Answers requests, each in a task of its own, so that answers come in the order in which they are ready."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        router: Router,
+        clock: Clock,
+        settings: ZeromqSettings,
+        metrics: ZeromqMetrics,
+        prefix: str,
+    ) -> None:
+        self._router = router
+        self._predicting = Predicting(router, settings.max_rows)
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self._prefix = prefix
+        self._count = 0
+        self._draining = False
+        self._last_heard = 0
+        self._peers = Peers(
+            settings.max_peers, settings.max_in_flight, int(_FORGET_BEATS * settings.beat_seconds * SECOND)
+        )
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        metrics.watch(lambda: len(self._peers))
+        socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.SNDHWM, settings.requests_high_water)
+        socket.setsockopt(zmq.RCVHWM, settings.requests_high_water)
+        socket.setsockopt(zmq.MAXMSGSIZE, 2 * settings.max_body_bytes)
+        # A peer that is gone, or reads nothing, is to be told from one that gets its answer.
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, int(settings.beat_seconds * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(3 * settings.beat_seconds * 1000))
+        try:
+            socket.bind(settings.requests)
+        except zmq.ZMQError as exc:
+            socket.close(0)
+            raise error(Problem.INVALID_SETTING, f"cannot bind {settings.requests}: {exc}", "/zeromq-requests") from exc
+        self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._socket = LoopSocket(socket, self._receive)
+
+    def tend(self) -> None:
+        """To be called now and then: forget who is gone."""
+        self._peers.forget(self._clock.monotonic())
+
+    def _receive(self, frames: list[bytes]) -> None:
+        now = self._clock.monotonic()
+        self._last_heard = now
+        peer, *rest = frames
+        if not self._draining:
+            self._peers.heard(peer, now)
+        request = read_request(rest, self._settings.max_body_bytes)
+        if isinstance(request, Refused):
+            self._metrics.flawed[request.flaw].inc()
+            self._send(peer, problem(request.id, request.problem))
+        elif request.kind == BEAT:
+            self._metrics.beats.inc()
+            self._send(peer, beat(request.id))
+        elif not self._peers.begin(peer):
+            self._metrics.refused.inc()
+            text = f"{self._settings.max_in_flight} requests of this peer are under way, the most there may be"
+            self._send(peer, problem(request.id, error(Problem.OVERLOADED, text)))
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer(peer, request, now))
+            self._tasks[task] = None
+            task.add_done_callback(self._tasks.pop)
+
+    async def _answer(self, peer: bytes, request: Request, received: int) -> None:
+        self._count += 1
+        REQUEST_ID.set(f"{self._prefix}-{self._count}")
+        try:
+            if request.kind == STATE:
+                body = _encode(self._state(request.body))
+            else:
+                body = await self._predicting.answer(request.body, received, request.budget)
+        except SignalyardError as exc:
+            self._metrics.refused.inc()
+            self._send(peer, problem(request.id, exc))
+        except asyncio.CancelledError:
+            # only a shutdown whose grace is over cancels a request, and it waits for this
+            self._send(
+                peer, problem(request.id, error(Problem.DRAINING, "the router stopped before there was a decision"))
+            )
+        except Exception:  # noqa: BLE001 -- the last line: logged, counted, and answered without its text
+            _log.exception("event=internal_error wire=zeromq")
+            self._metrics.refused.inc()
+            self._send(peer, problem(request.id, error(Problem.INTERNAL)))
+        else:
+            self._metrics.answered.inc()
+            self._send(peer, answer(request.id, body))
+        finally:
+            self._peers.end(peer)
+
+    def _state(self, body: bytes) -> StateAnswer:
+        if not body:
+            return self._router.state()
+        try:
+            asked = _question.decode(body)
+        except (ValueError, RecursionError) as exc:
+            raise error(Problem.INVALID_REQUEST, f"a question for the state has symbol and route: {exc}", "/4") from exc
+        return self._router.state(asked.symbol, asked.route)
+
+    def _send(self, peer: bytes, frames: list[bytes]) -> None:
+        try:
+            self._socket.send([peer, *frames])
+        except zmq.ZMQError as exc:
+            self._metrics.lost_answers.inc()
+            if exc.errno != zmq.EAGAIN:
+                self._peers.gone(peer)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop: no new connections, all peers told; what still comes is answered until nothing has come for a moment."""
+        self._draining = True
+        quiet = int(self._settings.drain_quiet_seconds * SECOND)
+        self._last_heard = self._clock.monotonic()
+        with suppress(zmq.ZMQError):
+            self._socket.socket.unbind(self.address)
+        for peer in self._peers.known:
+            with suppress(zmq.ZMQError):  # it is gone, or does not read
+                self._socket.send([peer, *bye()])
+        try:
+            async with asyncio.timeout(grace_seconds):
+                while self._tasks or (left := quiet - (self._clock.monotonic() - self._last_heard)) > 0:
+                    await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(left / SECOND))
+        except TimeoutError:
+            _log.warning("event=drain_expired wire=zeromq requests=%d seconds=%g", len(self._tasks), grace_seconds)
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        self._socket.close(int(self._settings.linger_seconds * 1000))

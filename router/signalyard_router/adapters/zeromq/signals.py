@@ -1,0 +1,89 @@
+"""Signals to subscribers: an XPUB socket that remembers the last of every instrument."""
+
+from collections.abc import Sequence
+
+import zmq
+
+from signalyard.problems import Problem, error
+from signalyard.wire import Signal
+from signalyard_router.adapters.zeromq.lastvalues import LastValues
+from signalyard_router.adapters.zeromq.messages import last_values, published, published_beat
+from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
+from signalyard_router.adapters.zeromq.settings import ZeromqSettings
+from signalyard_router.adapters.zeromq.sockets import LoopSocket
+from signalyard_router.ports import Journal
+
+_SUBSCRIBE, _UNSUBSCRIBE = 1, 0
+
+
+class Publisher:
+    """Implements `ports.Sink`. Nobody waits for a subscriber: one that does not read loses signals, and the others do not."""
+
+    name = "zeromq"
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        journal: Journal,
+        settings: ZeromqSettings,
+        metrics: ZeromqMetrics,
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._metrics = metrics
+        self._last = LastValues()
+        self._subscriptions = 0
+        metrics.watch_subscriptions(lambda: self._subscriptions)
+        socket = context.socket(zmq.XPUB)
+        # Subscriptions come to us, and what is sent right after one is taken goes to its subscriber alone.
+        socket.setsockopt(zmq.XPUB_MANUAL_LAST_VALUE, 1)
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
+        socket.setsockopt(zmq.SNDHWM, settings.signals_high_water)
+        socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, int(settings.beat_seconds * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(3 * settings.beat_seconds * 1000))
+        try:
+            socket.bind(settings.signals)
+        except zmq.ZMQError as exc:
+            socket.close(0)
+            raise error(Problem.INVALID_SETTING, f"cannot bind {settings.signals}: {exc}", "/zeromq-signals") from exc
+        self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._socket = LoopSocket(socket, self._receive)
+
+    async def send(self, signals: Sequence[Signal]) -> None:
+        for signal in signals:
+            self._last.keep(signal)
+            self._publish(published(signal))
+
+    def beat(self) -> None:
+        """To be called now and then: a sign of life."""
+        self._publish(published_beat())
+
+    def _publish(self, frames: list[bytes]) -> None:
+        try:
+            self._socket.send(frames)
+        except zmq.Again:
+            # Somebody is at his high-water mark. Without this option he alone loses the message, and nobody tells.
+            self._metrics.lost_signals.inc()
+            socket = self._socket.socket
+            socket.setsockopt(zmq.XPUB_NODROP, 0)
+            self._socket.send(frames)
+            socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def _receive(self, frames: list[bytes]) -> None:
+        message = frames[0]
+        if len(frames) != 1 or not message or message[0] not in (_SUBSCRIBE, _UNSUBSCRIBE):
+            return  # what a subscriber says besides has no meaning
+        prefix = message[1:]
+        socket = self._socket.socket
+        if message[0] == _UNSUBSCRIBE:
+            self._subscriptions -= 1
+            socket.setsockopt(zmq.UNSUBSCRIBE, prefix)
+            return
+        self._subscriptions += 1
+        socket.setsockopt(zmq.SUBSCRIBE, prefix)
+        self._publish(last_values(prefix, self._last.of(prefix, self._journal.now)))
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._socket.close(int(self._settings.linger_seconds * 1000))

@@ -1,0 +1,61 @@
+"""A ZeroMQ socket on an event loop.
+
+Its file descriptor tells once that something has changed, and not again before everything was looked at; a send may swallow what it
+told. So everything is read until nothing is left, and looked at again after every send.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import zmq
+
+_AT_ONCE = 64
+"""Messages that are read before others have their turn of the loop."""
+
+
+class LoopSocket:
+    """Calls ``received`` with each message's frames; ``paused`` stops that, and what comes waits up to the high-water mark."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", received: Callable[[list[bytes]], None]) -> None:
+        self.socket = socket
+        self._received = received
+        self._loop = asyncio.get_running_loop()
+        self._fd = int(socket.getsockopt(zmq.FD))
+        self._scheduled = False
+        self._closed = False
+        self.paused = False
+        self._loop.add_reader(self._fd, self._read)
+        self.look()
+
+    def look(self) -> None:
+        """Read what there is in the loop's next turn."""
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_read)
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Send without waiting. Raises zmq.Again at the high-water mark, zmq.ZMQError where there is no way to the peer."""
+        self.socket.send_multipart(frames, zmq.NOBLOCK)
+        self.look()
+
+    def close(self, linger: int) -> None:
+        """Close it; what was sent may take ``linger`` milliseconds to leave."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
+            self.socket.close(linger)
+
+    def _scheduled_read(self) -> None:
+        self._scheduled = False
+        self._read()
+
+    def _read(self) -> None:
+        for _ in range(_AT_ONCE):
+            if self._closed or self.paused:
+                return
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._received(frames)
+        self.look()
