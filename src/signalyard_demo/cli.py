@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +18,13 @@ from signalyard.problems import SignalyardError
     "--snapshots", type=click.IntRange(min=30), default=None, help="How many to replay.  [default: 3000, or 300]"
 )
 @click.option("--small", is_flag=True, help="Generated trades, labelled as such; no network; a few seconds.")
+@click.option(
+    "--wire",
+    type=click.Choice(["rest", "zeromq", "all"]),
+    default="rest",
+    show_default=True,
+    help="How snapshots reach the router; all: the same ones over each wire, without faults, compared.",
+)
 @click.option("--keep", is_flag=True, help="Leave the servers up afterwards, until Ctrl-C.")
 @click.option(
     "--dir",
@@ -37,6 +45,7 @@ def demo(
     as_json: bool,
     snapshots: int | None,
     small: bool,
+    wire: str,
     keep: bool,
     folder: Path,
     router_bin: Path | None,
@@ -46,7 +55,8 @@ def demo(
 
     Trains three versions of a small model on the first part of 500,000 real E-mini S&P 500 trades, serves them, and replays
     the held-out rest on event time. On the way the stable model server is frozen and the router killed. Exits with 0 only if
-    every snapshot got exactly one decision, in time, by the rules, with its record in a journal whose chain holds.
+    every snapshot got exactly one decision, in time, by the rules, with its record in a journal whose chain holds; with --wire all,
+    only if every wire got the same decisions.
     """
     console = Console(stderr=as_json, highlight=False)
     console.print("loading the training libraries")
@@ -55,7 +65,7 @@ def demo(
     from signalyard_demo.processes import InterruptError, ProcessError, tail
     from signalyard_demo.replay import ReplayError
     from signalyard_demo.report import Report, Screen
-    from signalyard_demo.run import Options, SetupError, run
+    from signalyard_demo.run import Options, SetupError, run, run_all_wires
 
     screen = Screen(console)
     options = Options(
@@ -63,9 +73,10 @@ def demo(
         cache=Path(".cache/signalyard").resolve(),
         router=router_bin or _program("router"),
         runtimes=runtimes_bin or _program("runtimes"),
-        snapshots=snapshots or 0,
+        snapshots=snapshots or (5_000 if wire == "all" and not small else 0),
         small=small,
         keep=keep,
+        wire="rest" if wire == "all" else wire,
     )
 
     reports: list[Report] = []
@@ -83,6 +94,14 @@ def demo(
         sys.exit(1)
 
     try:
+        if wire == "all":
+            compared = run_all_wires(options, screen)
+            if as_json:
+                click.echo(json.dumps([asdict(one) for one in compared]))
+            for one in compared:
+                outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(one.outcomes.items()))
+                screen.say(f"{one.wire}: {outcomes}; {one.differences} unlike {compared[0].wire}'s {one.first}")
+            sys.exit(1 if any(one.differences for one in compared) else 0)
         run(options, screen, finished)
     except InterruptError:
         click.echo("signalyard demo: ended; nothing is left running", err=True)

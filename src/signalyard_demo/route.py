@@ -24,7 +24,12 @@ RULES = Rules(
 )
 
 
-def document(instruments: str, ports: Mapping[str, int], host: str = "127.0.0.1") -> str:
+def document(
+    instruments: str,
+    ports: Mapping[str, int],
+    host: str = "127.0.0.1",
+    deadline: str = f"{RULES.deadline_us // 1_000}ms",
+) -> str:
     """The SignalRoute as YAML. ``ports`` holds the port of each track's model server."""
     return f"""\
 apiVersion: signalyard.io/v1alpha1
@@ -33,7 +38,7 @@ metadata: {{name: {MODEL}}}
 spec:
   model: {MODEL}
   instruments: ["{instruments}"]
-  deadline: {RULES.deadline_us // 1_000}ms
+  deadline: {deadline}
   maxAge: 60s
   validFor: {RULES.valid_for // 1_000_000_000}s
   tracks:

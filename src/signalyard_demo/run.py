@@ -10,16 +10,18 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
 import msgspec
 
-from signalyard.client import Client
+from signalyard.clients import SignalClient
 from signalyard.wire import Decision, Snapshot
 from signalyard_demo import route
 from signalyard_demo.audit import audit
 from signalyard_demo.bundles import pack_all
+from signalyard_demo.compare import Compared, compare, decide_all
 from signalyard_demo.data import generated_ticks, real_ticks
 from signalyard_demo.processes import HOST, Child, Children, ProcessError, free_ports, wait_ready
 from signalyard_demo.replay import Plan, Replay, Tally
 from signalyard_demo.report import Report, Screen, conclude
 from signalyard_demo.train import MODEL, Study, snapshots, train, utc
+from signalyard_demo.wires import WIRES
 
 _MARKER = ".signalyard-demo"
 _TRACKS = (route.STABLE, route.CANARY, route.STANDBY)
@@ -35,7 +37,7 @@ class SetupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. ``snapshots`` 0 stands for the usual number."""
+    """What was asked for. ``snapshots`` 0 stands for the usual number, ``wire`` is one of `wires.WIRES`."""
 
     folder: Path
     cache: Path
@@ -44,6 +46,7 @@ class Options:
     snapshots: int = 0
     small: bool = False
     keep: bool = False
+    wire: str = "rest"
 
 
 class Market:
@@ -72,7 +75,14 @@ class Market:
 class Stage:
     """The model servers and the router as processes, and what is done to them."""
 
-    def __init__(self, options: Options, children: Children, screen: Screen, pattern: str) -> None:
+    def __init__(
+        self,
+        options: Options,
+        children: Children,
+        screen: Screen,
+        pattern: str,
+        deadline: str = f"{route.RULES.deadline_us // 1_000}ms",
+    ) -> None:
         self._options = options
         self._children = children
         self._screen = screen
@@ -80,11 +90,12 @@ class Stage:
         self._extra = iter(free_ports(2 * len(_TRACKS)))
         self._servers: dict[str, Child] = {}
         self._router: Child | None = None
+        self.wire = WIRES[options.wire](children, options.folder)
         self.journal = options.folder / "journal"
         routes = options.folder / "routes"
         routes.mkdir()
         ports = {track: self._ports[track] for track in _TRACKS}
-        (routes / f"{MODEL}.yaml").write_text(route.document(pattern, ports), encoding="utf-8")
+        (routes / f"{MODEL}.yaml").write_text(route.document(pattern, ports, deadline=deadline), encoding="utf-8")
 
     @property
     def url(self) -> str:
@@ -95,8 +106,22 @@ class Stage:
         """The HTTP port of a track's model server, or of ``router``."""
         return self._ports[name]
 
+    def take(self, wire: str) -> None:
+        """Go on over another wire, with a journal of its own: for a router that does not run."""
+        self.wire = WIRES[wire](self._children, self._options.folder)
+        self.journal = self._options.folder / f"journal-{wire}"
+
+    def client(self, deadline: float) -> SignalClient:
+        """A client over the wire."""
+        return self.wire.open(self.url, deadline)
+
     def start(self, models: Path) -> None:
         """Start everything and wait until it is ready. Raises ProcessError."""
+        self.start_servers(models)
+        self.start_router()
+
+    def start_servers(self, models: Path) -> None:
+        """Start the model servers and wait until they are ready. Raises ProcessError."""
         tick = self._screen.waiting("starting three model servers and the router")
         for track in _TRACKS:
             command = [str(self._options.runtimes), "serve", "--models", str(models / track)]
@@ -108,7 +133,6 @@ class Stage:
         for track, server in self._servers.items():
             path = f"/v2/models/{MODEL}/versions/{route.VERSIONS[track]}/ready"
             wait_ready(server, self._ports[track], path, _READY_SECONDS, tick)
-        self._start_router(tick)
 
     def freeze(self) -> None:
         self._servers[route.STABLE].send(SIGSTOP)
@@ -126,7 +150,7 @@ class Stage:
         code = self._router.wait(_EXIT_SECONDS)
         if code != -SIGKILL:
             raise ProcessError(f"the router was to be killed, and ended with exit code {code}", self._router.log)
-        self._start_router(lambda: None)
+        self.start_router()
 
     def check_servers(self) -> None:
         """Raises ProcessError where a model server has ended, which nobody told it to."""
@@ -145,20 +169,13 @@ class Stage:
         if code != 0:
             raise ProcessError(f"the router was told to end and did so with exit code {code}", self._router.log)
 
-    def _start_router(self, tick: Callable[[], None]) -> None:
+    def start_router(self) -> None:
+        """Start the router and wait until it is ready. Raises ProcessError."""
         command = [str(self._options.router), "router", "--routes", str(self._options.folder / "routes")]
-        command += [
-            "--journal",
-            str(self.journal),
-            "--host",
-            HOST,
-            "--port",
-            str(self._ports["router"]),
-            "--clock",
-            "event",
-        ]
+        command += ["--journal", str(self.journal), "--host", HOST, "--port", str(self._ports["router"])]
+        command += ["--clock", "event", *self.wire.options]
         self._router = self._children.start("router", command, self._log("router.log"))
-        wait_ready(self._router, self._ports["router"], "/readyz", _READY_SECONDS, tick)
+        wait_ready(self._router, self._ports["router"], "/readyz", _READY_SECONDS)
 
     def _log(self, name: str) -> Path:
         return self._options.folder / "logs" / name
@@ -169,11 +186,7 @@ def run(options: Options, screen: Screen, finished: Callable[[Report], None]) ->
 
     Raises SetupError, DataError, ProcessError, ReplayError, InterruptError; every child is gone when it returns or raises.
     """
-    for program in (options.router, options.runtimes):
-        if shutil.which(program) is None:
-            raise SetupError(
-                f"{program} is not there: `make setup` makes it, or name another with --router-bin, --runtimes-bin"
-            )
+    _check_programs(options)
     with Children() as children:
         prepare(options.folder)
         market = Market(options, screen)
@@ -197,6 +210,37 @@ def run(options: Options, screen: Screen, finished: Callable[[Report], None]) ->
         return report
 
 
+def run_all_wires(options: Options, screen: Screen) -> list[Compared]:
+    """The same snapshots through every wire, without faults. Raises as `run` does."""
+    _check_programs(options)
+    with Children() as children:
+        prepare(options.folder)
+        market = Market(options, screen)
+        screen.say("packing bundles")
+        pack_all(market.study, options.folder / "models")
+        # Long, because a model server that was late once would make a difference that is not the wire's.
+        stage = Stage(options, children, screen, market.pattern, deadline="20s")
+        stage.start_servers(options.folder / "models")
+        decided: dict[str, list[Decision]] = {}
+        for wire in WIRES:
+            screen.say(f"{len(market.snapshots):,} held-out snapshots on event time over {wire}")
+            stage.take(wire)
+            stage.start_router()
+            with contextlib.closing(stage.client(30.0)) as client:
+                decided[wire] = decide_all(client, market.snapshots)
+            stage.stop_router()
+        stage.check_servers()
+        return compare(decided)
+
+
+def _check_programs(options: Options) -> None:
+    for program in (options.router, options.runtimes):
+        if shutil.which(program) is None:
+            raise SetupError(
+                f"{program} is not there: `make setup` makes it, or name another with --router-bin, --runtimes-bin"
+            )
+
+
 def prepare(folder: Path) -> None:
     """Make the work folder anew. Raises SetupError rather than empty a folder that the demonstration did not make."""
     if folder.exists():
@@ -213,7 +257,7 @@ def _replay(options: Options, stage: Stage, rows: Sequence[Snapshot], screen: Sc
     plan = Plan(rate=250.0, frozen_seconds=0.6) if options.small else Plan(rate=400.0, frozen_seconds=2.0)
     screen.say(f"replaying {len(rows):,} held-out snapshots on event time")
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(Client(stage.url, deadline=_CALLER_DEADLINE_SECONDS))
+        client = stack.enter_context(contextlib.closing(stage.client(_CALLER_DEADLINE_SECONDS)))
         stack.enter_context(screen)
 
         def call(batch: Sequence[Snapshot]) -> list[Decision]:
