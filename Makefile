@@ -94,6 +94,10 @@ charts: $(VENV)/charts/.ready ## the chart checks alone: lint, values, rendering
 REGISTRY := $(if $(shell command -v docker-registry),,$(CHECKERS)/usr/bin/docker-registry)
 PACKAGE_docker-registry := docker-registry
 
+.PHONY: test-examples
+test-examples: $(VENV)/examples/.ready ## the examples against the real vn.py, which takes half a gigabyte
+	@QT_QPA_PLATFORM=offscreen $(VENV)/examples/bin/pytest -q tests/examples
+
 .PHONY: test-registry
 test-registry: setup $(STANDINS:%=$(VENV)/%/.ready) $(REGISTRY) ## bundles to and from Debian's docker-registry
 	@PATH="$$PATH:$(CURDIR)/$(CHECKERS)/usr/bin" REGISTRY=docker-registry $(DEV)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/parts/bundles/test_stores.py
@@ -109,6 +113,14 @@ bench: setup $(PEERS:%=$(VENV)/%/.ready) ## speed side by side with stock MLServ
 .PHONY: test-frameworks
 test-frameworks: $(HEAVY:%=$(VENV)/%/.ready) ## the runtimes for PyTorch and TensorFlow, in an environment of their own of 7 GB
 	@for one in torch tensorflow; do echo "== $$one"; $(VENV)/frameworks/bin/pytest -q tests/frameworks/test_$$one.py; done # the two end a process that has both
+
+.PHONY: bench-wires
+bench-wires: setup $(PEERS:%=$(VENV)/%/.ready) ## latency and snapshots a second by wire and batch, beside stock MLServer; ARGS=--quick
+	@$(DEV)/python -m signalyard_bench --only wires $(ARGS)
+
+.PHONY: same-decisions
+same-decisions: setup ## 5,000 real snapshots through every wire on event time: all get the same decisions
+	@$(DEV)/signalyard demo --wire all $(ARGS)
 
 KILLS ?= 50
 FUZZ_SECONDS ?= 300
@@ -184,6 +196,9 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	@echo "lock: charts"
 	@$(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --upgrade --constraint locks/dev.txt pyproject.toml locks/charts.in locks/build.in -o locks/charts.txt
+	@echo "lock: examples"
+	@$(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --upgrade locks/examples.in locks/build.in -o locks/examples.txt
 	@for name in $(PEERS) $(STANDINS); do \
 	  echo "lock: $$name"; \
 	  constraint="--constraint locks/runtimes.txt"; [[ " $(PEERS) " == *" $$name "* ]] || constraint=; \

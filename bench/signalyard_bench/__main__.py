@@ -12,16 +12,20 @@ import uvloop
 from signalyard_bench.inline import inline_decision, inline_row
 from signalyard_bench.report import Machine, Report, table
 from signalyard_bench.scenarios import CLIENT, SERVED, Row, Setting, soak
+from signalyard_bench.wires import wires
 
 SCENARIOS = SERVED | {"inline": inline_row, "inline-decision": inline_decision}
 """Those of a plain run; `soak` takes too long."""
+
+_ALL = SCENARIOS | {"wires": wires}
+"""Those, and what has a target of its own."""
 
 
 async def _run(setting: Setting, names: list[str], long: bool) -> list[Row]:
     rows: list[Row] = []
     for name in names:
         print(f"bench: {name}", file=sys.stderr, flush=True)
-        rows += await SCENARIOS[name](setting)
+        rows += await _ALL[name](setting)
     if long:
         print("bench: soak", file=sys.stderr, flush=True)
         rows += await soak(setting)
@@ -34,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="three rounds of a second: good for a look, not for a figure"
     )
-    parser.add_argument("--only", action="append", choices=sorted(SCENARIOS), help="this scenario; may be repeated")
+    parser.add_argument("--only", action="append", choices=sorted(_ALL), help="this scenario; may be repeated")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0, help="of each run within a round")
     parser.add_argument("--soak", action="store_true", help="ten minutes at half capacity, instead of the others")

@@ -51,8 +51,8 @@ def document(
     )
 
 
-def router(environment: Path, work: Path, documents: Sequence[str], core: int) -> Process:
-    """The router as a user starts it."""
+def router(environment: Path, work: Path, documents: Sequence[str], core: int, options: Sequence[str] = ()) -> Process:
+    """The router as a user starts it, with ``options`` besides."""
     routes = work / "routes"
     routes.mkdir(parents=True)
     for index, text in enumerate(documents):
@@ -68,6 +68,7 @@ def router(environment: Path, work: Path, documents: Sequence[str], core: int) -
         "0",
         "--admin-port",
         "0",
+        *options,
     ]
     process = Process(command, core=core, log=work / "router.log")
     process.await_port(r"event=ready host=\S+ port=(\d+)")

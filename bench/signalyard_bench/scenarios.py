@@ -71,7 +71,7 @@ class _RealNetwork:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """A server under load, and what it is asked."""
 
     process: Process
@@ -128,10 +128,11 @@ def folder(setting: Setting, name: str) -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)  # journals grow by a gigabyte a minute; what failed is left for a look
 
 
-def _start_peers(setting: Setting, work: Path, stack: ExitStack) -> dict[str, _Subject]:
+def start_peers(setting: Setting, work: Path, stack: ExitStack) -> dict[str, Subject]:
+    """Stock MLServer, as shipped and with httptools."""
     model = peer.trained(setting.cache)
     return {
-        name: _Subject(
+        name: Subject(
             stack.enter_context(
                 peer.start(setting.environment(environment), work / environment, model, free_ports(3), SERVER)
             ),
@@ -141,7 +142,8 @@ def _start_peers(setting: Setting, work: Path, stack: ExitStack) -> dict[str, _S
     }
 
 
-async def _warm(subjects: Sequence[_Subject], seconds: float) -> None:
+async def warm(subjects: Sequence[Subject], seconds: float) -> None:
+    """Load each of them for a while, for nothing."""
     for subject in subjects:
         await subject.closed(8, seconds)
 
@@ -149,13 +151,13 @@ async def _warm(subjects: Sequence[_Subject], seconds: float) -> None:
 async def alone(setting: Setting) -> list[Row]:
     """The router alone on its core, single snapshots, a model server behind it that answers at once."""
     with folder(setting, "alone") as work, ExitStack() as stack:
-        subjects = _start_peers(setting, work, stack)
+        subjects = start_peers(setting, work, stack)
         model = stack.enter_context(ours.model_server(work, CLIENT))
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        subjects["router"] = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
-        await _warm(list(subjects.values()), max(3.0, setting.seconds))
+        subjects["router"] = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        await warm(list(subjects.values()), max(3.0, setting.seconds))
         p50, p99, rate, cpu = (_tables(subjects) for _ in range(4))
         kinds: dict[str, int] = {}
         busy: list[float] = []
@@ -190,14 +192,14 @@ async def alone(setting: Setting) -> list[Row]:
 async def front(setting: Setting) -> list[Row]:
     """The router and our model server together on one core, the same LightGBM model as the peers'."""
     with folder(setting, "front") as work, ExitStack() as stack:
-        subjects = _start_peers(setting, work, stack)
+        subjects = start_peers(setting, work, stack)
         bundles = peer.bundle(setting.cache)
         model = stack.enter_context(ours.runtime(setting.environment("runtimes"), work, bundles, SERVER))
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        subjects["router"] = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
-        await _warm(list(subjects.values()), max(3.0, setting.seconds))
+        subjects["router"] = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        await warm(list(subjects.values()), max(3.0, setting.seconds))
         p50, rate = _tables(subjects), _tables(subjects)
         for _ in range(setting.rounds):
             for name, subject in subjects.items():
@@ -218,9 +220,9 @@ async def batch(setting: Setting) -> list[Row]:
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        single = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        single = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
         symbols = [f"i{index:04d}.SHFE" for index in range(400)]
-        hundred = _Subject(router, columnar(peer.FEATURES, symbols, 100))
+        hundred = Subject(router, columnar(peer.FEATURES, symbols, 100))
         await single.closed(8, max(3.0, setting.seconds))
         await hundred.closed(2, setting.seconds)
         alone: list[float] = []
@@ -241,7 +243,7 @@ async def batch(setting: Setting) -> list[Row]:
     ]
 
 
-async def _cpu(subject: _Subject, lanes: int, seconds: float) -> float:
+async def _cpu(subject: Subject, lanes: int, seconds: float) -> float:
     """Microseconds of CPU an answer."""
     before = subject.process.cpu()
     outcome = await subject.closed(lanes, seconds)
@@ -255,7 +257,7 @@ async def hung(setting: Setting) -> list[Row]:
         model = stack.enter_context(ours.model_server(work, CLIENT, hang=True))
         document = ours.document(model.port, deadline=f"{deadline}ms")
         router = stack.enter_context(ours.router(setting.environment("router"), work, [document], SERVER))
-        subject = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        subject = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
         await subject.open(rate / 4, 400, 2)
         outcomes = [await subject.open(rate, 400, 2 * setting.seconds) for _ in range(setting.rounds)]
     shares = [100 * outcome.within(deadline + 5) for outcome in outcomes]
@@ -286,11 +288,11 @@ async def routes(setting: Setting) -> list[Row]:
         symbols = [f"r{index % count:03d}-{index // count:02d}.SHFE" for index in range(instruments)]
         environment = setting.environment("router")
         subjects = {
-            "500 routes": _Subject(
+            "500 routes": Subject(
                 stack.enter_context(ours.router(environment, work / "many", many, SERVER)),
                 snapshots(peer.FEATURES, symbols),
             ),
-            "1 route": _Subject(
+            "1 route": Subject(
                 stack.enter_context(ours.router(environment, work / "one", [ours.document(model.port)], SERVER)),
                 snapshots(peer.FEATURES, _SYMBOLS[:1]),
             ),
@@ -322,16 +324,16 @@ async def shadowed(setting: Setting) -> list[Row]:
         environment = setting.environment("router")
         with_shadow = [ours.document(model.port, shadow=silent.port)]
         subjects = {
-            "router": _Subject(
+            "router": Subject(
                 stack.enter_context(ours.router(environment, work / "with", with_shadow, SERVER)),
                 snapshots(peer.FEATURES, _SYMBOLS),
             ),
-            "without a shadow": _Subject(
+            "without a shadow": Subject(
                 stack.enter_context(ours.router(environment, work / "without", [ours.document(model.port)], SERVER)),
                 snapshots(peer.FEATURES, _SYMBOLS),
             ),
         }
-        await _warm(list(subjects.values()), max(3.0, setting.seconds))
+        await warm(list(subjects.values()), max(3.0, setting.seconds))
         p99, p50 = _tables(subjects), _tables(subjects)
         for _ in range(2 * setting.rounds):
             for name, subject in subjects.items():
@@ -358,7 +360,7 @@ async def reload(setting: Setting) -> list[Row]:
             for index in range(count)
         ]
         router = stack.enter_context(ours.router(setting.environment("router"), work, documents, SERVER))
-        subject = _Subject(router, snapshots(peer.FEATURES, [f"r{index:03d}-00.SHFE" for index in range(8)]))
+        subject = Subject(router, snapshots(peer.FEATURES, [f"r{index:03d}-00.SHFE" for index in range(8)]))
         await subject.closed(8, 3)
         calm: list[float] = []
         stirred: list[float] = []
@@ -398,7 +400,7 @@ async def soak(setting: Setting) -> list[Row]:
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        subject = _Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        subject = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
         await subject.closed(8, 3)
         rate = (await subject.closed(32, 3)).rate / 2
         p99: list[float] = []
@@ -428,7 +430,7 @@ async def soak(setting: Setting) -> list[Row]:
     ]
 
 
-def _tables(subjects: dict[str, _Subject]) -> dict[str, list[float]]:
+def _tables(subjects: dict[str, Subject]) -> dict[str, list[float]]:
     return {name: [] for name in subjects}
 
 

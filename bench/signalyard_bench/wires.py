@@ -1,0 +1,97 @@
+"""``make bench-wires``: every wire into the router, single snapshots and batches, against stock MLServer in the same run.
+
+The router has core 0; the client, and a model server that answers at once, have core 1, as in `alone`. Rates are snapshots a second; a
+batch is one columnar request. Stock answers its single rows by REST.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+from signalyard_bench import ours, peer
+from signalyard_bench.bodies import columnar, snapshots
+from signalyard_bench.load import Outcome, Requests
+from signalyard_bench.scenarios import CLIENT, SERVER, Row, Setting, Subject, compared, folder, start_peers, warm
+from signalyard_bench.servers import Process, free_ports
+from signalyard_bench.zeromq import ZeromqLoad
+
+BATCHES = (1, 10, 100)
+_SYMBOLS = [f"i{index:04d}.SHFE" for index in range(400)]
+_LANES: Mapping[int, int] = {1: 32, 10: 8, 100: 2}
+"""Requests under way while the rate is measured, by the rows of each: the router is busy, and no queue is long."""
+
+
+class Loaded(Protocol):
+    """A server under load over one wire."""
+
+    async def closed(self, lanes: int, seconds: float) -> Outcome:
+        """As many requests as are answered in so many seconds, ``lanes`` at a time."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Zeromq:
+    address: str
+    requests: Requests
+
+    async def closed(self, lanes: int, seconds: float) -> Outcome:
+        load = ZeromqLoad(self.address, lanes, self.requests)
+        try:
+            return await load.closed(seconds)
+        finally:
+            load.close()
+
+
+def _wires(process: Process, address: str, requests: Requests) -> dict[str, Loaded]:
+    return {"REST": Subject(process, requests), "ZeroMQ": _Zeromq(address, requests)}
+
+
+async def wires(setting: Setting) -> list[Row]:
+    """Latency of one request at a time, and snapshots a second, by wire and batch."""
+    with folder(setting, "wires") as work, ExitStack() as stack:
+        peers = start_peers(setting, work, stack)
+        model = stack.enter_context(ours.model_server(work, CLIENT))
+        address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+        router = stack.enter_context(
+            ours.router(
+                setting.environment("router"),
+                work,
+                [ours.document(model.port)],
+                SERVER,
+                options=("--zeromq-requests", address),
+            )
+        )
+        loaded: dict[tuple[str, int], Loaded] = {}
+        for rows in BATCHES:
+            requests = snapshots(peer.FEATURES, _SYMBOLS) if rows == 1 else columnar(peer.FEATURES, _SYMBOLS, rows)
+            for wire, subject in _wires(router, address, requests).items():
+                loaded[wire, rows] = subject
+        await warm(list(peers.values()), max(3.0, setting.seconds))
+        for (_, rows), subject in loaded.items():
+            await subject.closed(_LANES[rows], max(1.0, setting.seconds / 2))
+        p50: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
+        rate: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
+        stock_p50: dict[str, list[float]] = {name: [] for name in peers}
+        stock_rate: dict[str, list[float]] = {name: [] for name in peers}
+        for _ in range(setting.rounds):
+            for name, stock in peers.items():
+                stock_p50[name].append((await stock.closed(1, setting.seconds)).at(50))
+                stock_rate[name].append((await stock.closed(32, setting.seconds)).rate)
+            for (wire, rows), subject in loaded.items():
+                p50[wire, rows].append((await subject.closed(1, setting.seconds)).at(50))
+                rate[wire, rows].append((await subject.closed(_LANES[rows], setting.seconds)).rate * rows)
+    found: list[Row] = []
+    for (wire, rows), figures in p50.items():
+        what = "a snapshot" if rows == 1 else f"a batch of {rows}"
+        found.append(compared(wire, f"p50 of {what}, one at a time", "ms", figures, stock_p50, "", lambda _: True))
+    for (wire, rows), figures in rate.items():
+        what = "single" if rows == 1 else f"in batches of {rows}"
+        them = dict(stock_rate)
+        target, met = "", (lambda _: True)
+        if wire != "REST":
+            them = {"REST": rate["REST", rows], **them}
+            if wire == "ZeroMQ":
+                target, met = ">= 1", (lambda ratio: ratio >= 1)
+        found.append(compared(wire, f"snapshots a second, {what}", "/s", figures, them, target, met))
+    return found
