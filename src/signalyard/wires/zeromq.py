@@ -31,18 +31,20 @@ _T = TypeVar("_T")
 
 
 class _Pending(msgspec.Struct):
-    """A request without an answer yet, as it was sent."""
+    """A request without an answer yet, as it was sent, and when, by the loop's clock."""
 
     frames: list[bytes]
     done: asyncio.Future[tuple[bytes, bytes]]
+    sent: float
 
 
 class ZeromqWire:
     """The ZeroMQ sockets of a router: ``requests`` such as tcp://127.0.0.1:8092, ``signals`` such as tcp://127.0.0.1:8093; one that is
     not used need not be given.
 
-    Where the router says that it stops, or gives no sign of life for three seconds, another connection is opened and what had no answer
-    is asked again there: the router's commit is idempotent.
+    Where the router says that it stops, or gives no sign of life for three seconds, another connection is opened. What has no answer
+    is asked again there, and every second: libzmq connects again by itself, tells nobody, and what was on its way is lost. The router's
+    commit is idempotent.
     """
 
     def __init__(self, requests: str = "", signals: str = "") -> None:
@@ -64,7 +66,8 @@ class ZeromqWire:
     async def _ask(self, kind: bytes, budget: bytes, body: bytes) -> bytes:
         socket = self._connected()
         id_ = b"%d" % next(self._ids)
-        pending = _Pending([VERSION, kind, id_, budget, body], asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        pending = _Pending([VERSION, kind, id_, budget, body], loop.create_future(), loop.time())
         self._pending[id_] = pending
         try:
             await socket.send_multipart(pending.frames)
@@ -112,6 +115,15 @@ class ZeromqWire:
                 loop.call_soon(self._move_on, socket)
             with suppress(zmq.Again):
                 await socket.send_multipart([VERSION, b"beat", b"", b"", b""], zmq.NOBLOCK)
+                if socket is self._socket:
+                    await self._ask_again(socket, loop.time() - _BEAT_SECONDS)
+
+    async def _ask_again(self, socket: zmq.asyncio.Socket, before: float) -> None:
+        """Ask again what was asked before a time. Raises zmq.Again where nothing more can be queued."""
+        for pending in list(self._pending.values()):
+            if pending.sent <= before:
+                pending.sent = asyncio.get_running_loop().time()
+                await socket.send_multipart(pending.frames, zmq.NOBLOCK)
 
     def _move_on(self, socket: zmq.asyncio.Socket) -> None:
         """Open another connection, and ask what is still to be answered there; the old one may yet bring answers for a moment."""
@@ -120,13 +132,13 @@ class ZeromqWire:
         left, self._socket, self._tasks = self._tasks, None, []
         loop = asyncio.get_running_loop()
         loop.call_later(SILENCE, self._give_up, socket, left)
-        if not self._pending:
-            return
-        fresh = self._connected()
-        for pending in self._pending.values():
-            # What cannot be queued has its deadline.
-            sent = asyncio.ensure_future(fresh.send_multipart(pending.frames))
-            sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._pending:
+            asked = loop.create_task(self._ask_all(self._connected()))
+            self._tasks.append(asked)
+
+    async def _ask_all(self, socket: zmq.asyncio.Socket) -> None:
+        with suppress(zmq.Again):  # what cannot be queued is asked with the next beat, or has its deadline
+            await self._ask_again(socket, asyncio.get_running_loop().time())
 
     @staticmethod
     def _give_up(socket: zmq.asyncio.Socket, tasks: list[asyncio.Task[None]]) -> None:
