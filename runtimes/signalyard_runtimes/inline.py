@@ -9,12 +9,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from signalyard.problems import Problem, error
 from signalyard.profile import ModelCard
 from signalyard_runtimes import scorer
-from signalyard_runtimes.bundle.manifest import GoldenRows
 from signalyard_runtimes.features import Vector
 from signalyard_runtimes.one_row import OneRow
 from signalyard_runtimes.scorer import Scorer
@@ -56,27 +52,11 @@ class _Here(threading.local):
 def load(
     path: Path, columns: Sequence[str] | None = None, digest: str | None = None, trust: Sequence[Path] = ()
 ) -> InlineModel:
-    """Verify and load the bundle at ``path`` as a server does, and see that its golden rows come out here as they do there.
+    """Verify and load the bundle at ``path`` as a server does.
 
     ``columns`` name the values of the rows that are to come, in any order; those of the model's schema, if not given. A column may be
-    left out where every row may miss it. ``digest``: this bundle and no other. ``trust``: PEM files of public keys, one of which must have signed it. Raises ModelError as `scorer.load` does; CallerError
-    (unknown_feature, missing_feature, duplicate_feature).
+    left out where every row may miss it. ``digest``: this bundle and no other. ``trust``: PEM files of public keys, one of which must
+    have signed it. Raises ModelError as `scorer.load` does; CallerError (unknown_feature, missing_feature, duplicate_feature).
     """
     loaded = scorer.load(path, digest, trust)
-    assert loaded.golden is not None  # `load` has compared them
-    _compare_golden(loaded, loaded.golden)
     return InlineModel(loaded, loaded.card.schema.names if columns is None else tuple(columns))
-
-
-def _compare_golden(loaded: Scorer, golden: GoldenRows) -> None:
-    """A row alone may take another way through a library than rows together; the score must be the same to the last bit."""
-    together = loaded.score(golden.columns, golden.rows).score
-    row = loaded.row(golden.columns)
-    for index, (values, promised) in enumerate(zip(golden.rows, together, strict=True)):
-        score = row.score(values)
-        if np.float64(score) != promised:
-            raise error(
-                Problem.BUNDLE_GOLDEN_MISMATCH,
-                f"the golden row {index} has the score {promised} among the others, and {score} alone",
-                f"/score/{index}",
-            )

@@ -1,19 +1,29 @@
 """A bundle, loaded: the one thing that packing, verifying and serving call, and nothing below it."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from signalyard.problems import Problem, error
+from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard_runtimes import engines
 from signalyard_runtimes.bundle import library, signature, store
 from signalyard_runtimes.bundle.manifest import Description, Framework, GoldenRows, Tolerance, invalid
-from signalyard_runtimes.calibration import confidence
+from signalyard_runtimes.calibration import confidence, confidence_of_one
 from signalyard_runtimes.engines.row import row_of
-from signalyard_runtimes.features import Features, Matrix, to_values
+from signalyard_runtimes.features import Features, Matrix, Vector, to_values
 from signalyard_runtimes.one_row import OneRow
+
+_KNOWN_COLUMNS = 64
+_OF_THE_ROW = (
+    Problem.MISSING_FEATURE,
+    Problem.FEATURE_NOT_FINITE,
+    Problem.FEATURE_OUT_OF_RANGE,
+    Problem.MODEL_ANSWER_NOT_FINITE,
+)
+"""What is wrong with one row, and nothing with the others."""
 
 
 class Scorer:
@@ -36,9 +46,10 @@ class Scorer:
         self._engine = engines.load(description.framework, artifact)
         _compare_features(self._engine.features, description.schema.names)
         self._features = Features(description.schema, description.preprocessing)
-        self._confidence = (
-            None if description.calibration is None else confidence(description.calibration, description.output.neutral)
-        )
+        curve, neutral = description.calibration, description.output.neutral
+        self._confidence = None if curve is None else confidence(curve, neutral)
+        self._confidence_of_one = None if curve is None else confidence_of_one(curve, neutral)
+        self._here = _Here()
 
     def score(self, columns: Sequence[str], rows: Sequence[Sequence[float | None]]) -> ScoredRows:
         """``rows`` of shape [rows, len(columns)], None or NaN for missing.
@@ -56,6 +67,8 @@ class Scorer:
 
         Raises ModelError (model_failed) where the model itself fails.
         """
+        if len(values) == 1 and (place := self._known_row(columns)) is not None:
+            return self._score_one(place, values[0])
         built = self._features.build(columns, values)
         try:
             scores = self._engine.score(built.matrix)
@@ -92,7 +105,43 @@ class Scorer:
 
     def confidence(self, score: float) -> float | None:
         """The confidence that goes with a score, None where the model is not calibrated."""
-        return None if self._confidence is None else float(self._confidence(np.array([score]))[0])
+        return None if self._confidence_of_one is None else self._confidence_of_one(score)
+
+    def _known_row(self, columns: tuple[str, ...]) -> OneRow | None:
+        """This thread's place for a row of these columns, None where there are too many others. Raises CallerError."""
+        rows = self._here.rows
+        row = rows.get(columns)
+        if row is None and len(rows) < _KNOWN_COLUMNS:
+            row = rows[columns] = self.row(columns)
+        return row
+
+    def _score_one(self, place: OneRow, values: Vector) -> ScoredRows:
+        score: float | None = None
+        sure: float | None = None
+        row_error = ""
+        try:
+            score = place.score(values)
+            sure = self.confidence(score)
+        except SignalyardError as exc:
+            if exc.problem not in _OF_THE_ROW:
+                raise
+            row_error = exc.detail
+        card = self.card
+        return ScoredRows(
+            model=card.model,
+            version=card.version,
+            digest=card.digest,
+            score=[score],
+            confidence=[sure] if card.calibrated else None,
+            row_error=[row_error],
+        )
+
+
+class _Here(threading.local):
+    """Each thread's places for rows, by their columns."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, ...], OneRow] = {}
 
 
 def load(path: Path, digest: str | None = None, trust: Sequence[Path] = ()) -> Scorer:
@@ -113,16 +162,19 @@ def load(path: Path, digest: str | None = None, trust: Sequence[Path] = ()) -> S
 
 
 def check_golden(scorer: Scorer, golden: GoldenRows, tolerance: Tolerance) -> None:
-    """Score the golden rows and compare. Raises ModelError: bundle_golden_mismatch; bundle_manifest_invalid where the golden
-    file does not fit the model."""
-    answer = score_golden(scorer, golden)
-    if len(golden.score) != len(golden.rows) or (golden.confidence is None) != (answer.confidence is None):
+    """Score the golden rows, together and each alone, and compare: a library may take another way for one row than for many.
+
+    Raises ModelError: bundle_golden_mismatch; bundle_manifest_invalid where the golden file does not fit the model.
+    """
+    together = score_golden(scorer, golden)
+    if len(golden.score) != len(golden.rows) or (golden.confidence is None) != (together.confidence is None):
         raise invalid(
             "the golden file must have a score for each row, and a confidence if, and only if, the model is calibrated"
         )
-    _compare("score", answer.score, golden.score, tolerance)
-    if answer.confidence is not None and golden.confidence is not None:
-        _compare("confidence", answer.confidence, golden.confidence, tolerance)
+    _compare(together.score, together.confidence, golden, tolerance)
+    each = [scorer.score(golden.columns, [row]) for row in golden.rows]
+    alone = [answer.score[0] for answer in each]
+    _compare(alone, [answer.confidence[0] for answer in each if answer.confidence], golden, tolerance, " alone")
 
 
 def score_golden(scorer: Scorer, golden: GoldenRows) -> ScoredRows:
@@ -138,14 +190,28 @@ def score_golden(scorer: Scorer, golden: GoldenRows) -> ScoredRows:
     return answer
 
 
-def _compare(what: str, got: Sequence[float | None], promised: Sequence[float], tolerance: Tolerance) -> None:
+def _compare(
+    score: Sequence[float | None],
+    confidence: Sequence[float | None] | None,
+    golden: GoldenRows,
+    tolerance: Tolerance,
+    how: str = "",
+) -> None:
+    _compare_numbers("score", score, golden.score, tolerance, how)
+    if golden.confidence is not None:
+        _compare_numbers("confidence", confidence or (), golden.confidence, tolerance, how)
+
+
+def _compare_numbers(
+    what: str, got: Sequence[float | None], promised: Sequence[float], tolerance: Tolerance, how: str
+) -> None:
     if len(got) != len(promised):
         raise invalid(f"the golden file has {len(promised)} of {what} for {len(got)} rows", f"/{what}")
     for row, (value, wanted) in enumerate(zip(got, promised, strict=True)):
         if value is None or abs(value - wanted) > tolerance.absolute + tolerance.relative * abs(wanted):
             raise error(
                 Problem.BUNDLE_GOLDEN_MISMATCH,
-                f"the golden row {row} must have the {what} {wanted}, the model gives {value}",
+                f"the golden row {row}{how} must have the {what} {wanted}, the model gives {value}",
                 f"/{what}/{row}",
             )
 

@@ -1,5 +1,6 @@
 """The bundles of a folder, loaded when a route asks for them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
@@ -17,8 +18,10 @@ _TRIALS = 32
 class Bundles:
     """The bundles at ``folder``, ``folder/*`` and ``folder/*/*``, as ``signalyard serve`` finds them."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, trust: Sequence[Path] = ()) -> None:
+        """``trust``: PEM files of public keys, one of which must have signed a bundle; none: nobody need have."""
         self._folder = folder
+        self._trust = trust
         self._clock = clock
 
     def load(self, model: str, version: str) -> LoadedModel:
@@ -40,7 +43,7 @@ class Bundles:
             if (manifest.name, manifest.version) == (model, version):
                 with store.naming(path):
                     # Of the manifest that was just read: nothing that was put there since is loaded in its stead.
-                    loaded = inline.load(path, digest=manifest.digest)
+                    loaded = inline.load(path, digest=manifest.digest, trust=self._trust)
                     return LoadedModel(loaded, _row_time(loaded), self._clock)
             there.append(f"{manifest.name} {manifest.version}")
         raise error(

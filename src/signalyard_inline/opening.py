@@ -19,6 +19,7 @@ from signalyard_router.router import Status
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.wire.predicting import Predicting
 from signalyard_router.world.real import RealWorld
+from signalyard_runtimes.bundle.signature import public_keys
 
 
 class AsyncInlineRouter:
@@ -77,10 +78,11 @@ async def open_inline(
     """A router and the models of its routes in this process, ready to decide; ``registry`` gets its metrics.
 
     Documents are watched from then on, and a version that they come to name is loaded before it is asked. Raises SignalyardError where
-    documents, folders or the journal are not fit to be used, ModelError where the bundle of a version that a route names is not.
+    documents, folders or the journal are not fit to be used, ModelError where the bundle of a version that a route names is not, or
+    was not signed as `InlineSettings.trust` asks.
     """
     world = RealWorld()
-    upstream = BundleUpstream(Bundles(settings.models, world.clock))
+    upstream = BundleUpstream(Bundles(settings.models, world.clock, public_keys(settings.trust)))
     try:
         async with running(settings.of_router(), world=world, registry=registry, upstream=upstream) as up:
             targets = up.router.table.targets()

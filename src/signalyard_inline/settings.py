@@ -18,6 +18,9 @@ class InlineSettings:
     routes: Path = Path("routes")
     """The folder of the route documents. Their endpoints say nothing here: a version is answered by its bundle."""
 
+    trust: tuple[Path, ...] = ()
+    """PEM files of public keys, or folders of them: with any, only bundles that one of these keys has signed are loaded."""
+
     journal: JournalSettings = field(default_factory=JournalSettings)
 
     archive: str | None = None

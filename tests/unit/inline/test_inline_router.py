@@ -5,10 +5,13 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from prometheus_client import CollectorRegistry
 
 from signalyard import (
@@ -33,6 +36,7 @@ from signalyard_router.rules.levers import Order
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.world.real import RealDisk
 from signalyard_runtimes import inline
+from signalyard_runtimes.bundle import signature
 
 PATIENCE = 60.0
 _numbers = count()
@@ -185,6 +189,26 @@ def test_a_bundle_that_was_changed_is_refused_at_the_beginning(place) -> None:
     with pytest.raises(ModelError, match="rb-trend-6") as caught:
         InlineRouter(place.settings)
     assert caught.value.problem is Problem.BUNDLE_FILE_CHANGED
+
+
+def test_with_keys_only_signed_bundles_are_loaded(place) -> None:
+    secret = ec.generate_private_key(ec.SECP256R1())
+    keys = place.models.parent / "keys"
+    keys.mkdir()
+    private, public = keys / "desk.key", keys / "desk.pub"
+    private.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    trusting = replace(place.settings, trust=(keys,))
+    signature.attach(place.models / "rb-trend-7", private)
+    with pytest.raises(ModelError, match="rb-trend-6") as caught:
+        InlineRouter(trusting)
+    assert caught.value.problem is Problem.BUNDLE_UNSIGNED
+    signature.attach(place.models / "rb-trend-6", private)
+    with InlineRouter(trusting, PATIENCE) as router:
+        assert router.decide(snapshot()).outcome is Outcome.EMITTED
+    with pytest.raises(CallerError) as nothing:
+        InlineRouter(replace(place.settings, trust=(place.models / "nowhere",)))
+    assert (nothing.value.problem, nothing.value.pointer) == (Problem.INVALID_SETTING, "/trust")
 
 
 def test_a_bad_document_and_a_journal_in_use_are_refused_at_the_beginning(place) -> None:
