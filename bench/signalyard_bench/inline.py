@@ -65,7 +65,7 @@ async def inline_decision(setting: Setting) -> list[Row]:
             ours.router(setting.environment("router"), work, [ours.document(server.port)], SERVER)
         )
         client = stack.enter_context(Client(f"http://127.0.0.1:{router.port}", _DEADLINE))
-        settings = InlineSettings(bundles, work / "own", JournalSettings(folder=str(work / "own-journal")))
+        settings = InlineSettings(bundles, work / "own", journal=JournalSettings(folder=str(work / "own-journal")))
         own = stack.enter_context(InlineRouter(settings, _DEADLINE))
         rows = [dict(zip(names(peer.FEATURES), row, strict=True)) for row in values(peer.FEATURES, _ROWS)]
         turn = iter(range(10**12))
