@@ -31,6 +31,9 @@ PEERS := peer peer-httptools
 # Servers for the tests: an S3 API, which does not install beside the rest, and Valkey, whose package is a plugin of pytest besides.
 STANDINS := s3 valkey
 
+# Triton's and KServe's clients, which know nothing of us either.
+CLIENTS := clients
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
@@ -51,7 +54,7 @@ $(VENV)/%/.ready: locks/%.txt pyproject.toml | $(UV)
 	@$(UV_ENV) $(UV) pip install -q --python $(VENV)/$*/bin/python --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-$(PEERS:%=$(VENV)/%/.ready) $(STANDINS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: locks/%.txt | $(UV)
+$(PEERS:%=$(VENV)/%/.ready) $(STANDINS:%=$(VENV)/%/.ready) $(CLIENTS:%=$(VENV)/%/.ready): $(VENV)/%/.ready: locks/%.txt | $(UV)
 	@echo "setup: $*"
 	@$(UV_ENV) $(UV) venv -q --clear --python $(PYTHON) $(VENV)/$*
 	@$(UV_ENV) $(UV) pip sync -q --python $(VENV)/$*/bin/python --require-hashes locks/$*.txt
@@ -101,6 +104,10 @@ test-examples: $(VENV)/examples/.ready ## the examples against the real vn.py, w
 .PHONY: test-registry
 test-registry: setup $(STANDINS:%=$(VENV)/%/.ready) $(REGISTRY) ## bundles to and from Debian's docker-registry
 	@PATH="$$PATH:$(CURDIR)/$(CHECKERS)/usr/bin" REGISTRY=docker-registry $(DEV)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/parts/bundles/test_stores.py
+
+.PHONY: test-clients
+test-clients: setup $(CLIENTS:%=$(VENV)/%/.ready) ## Triton's clients and KServe's SDK, unchanged, against router and model server
+	@for file in tests/clients/test_*.py; do $(VENV)/clients/bin/pytest -q -p no:cacheprovider $$file; done
 
 .PHONY: sim
 sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123
@@ -199,7 +206,7 @@ lock: | $(UV) ## resolve the dependencies again and write the hashed locks
 	@echo "lock: examples"
 	@$(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --upgrade locks/examples.in locks/build.in -o locks/examples.txt
-	@for name in $(PEERS) $(STANDINS); do \
+	@for name in $(PEERS) $(STANDINS) $(CLIENTS); do \
 	  echo "lock: $$name"; \
 	  constraint="--constraint locks/runtimes.txt"; [[ " $(PEERS) " == *" $$name "* ]] || constraint=; \
 	  $(UV_ENV) $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
