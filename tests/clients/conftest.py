@@ -117,11 +117,14 @@ def model_server(tmp_path_factory):
         process.wait(PATIENCE)
 
 
-@pytest.fixture(scope="session")
-def router(model_server, tmp_path_factory):
+@pytest.fixture(scope="session", params=["rest", "grpc"], ids=["model-by-rest", "model-by-grpc"])
+def router(request, model_server, tmp_path_factory):
+    """A router that calls the model server by REST, and one that calls it by gRPC."""
     folder = tmp_path_factory.mktemp("router")
     (folder / "routes").mkdir()
-    (folder / "routes" / "rb.yaml").write_text(ROUTE.format(port=model_server.http.rpartition(":")[2], more=""))
+    place = model_server.http if request.param == "rest" else model_server.grpc
+    more = f", protocol: {request.param}"
+    (folder / "routes" / "rb.yaml").write_text(ROUTE.format(port=place.rpartition(":")[2], more=more))
     http, grpc = free_ports(2)
     words = ("--routes", str(folder / "routes"), "--journal", str(folder / "journal"), "--admin-port", "0")
     ports = ("--port", str(http), "--grpc-port", str(grpc))

@@ -31,7 +31,7 @@ def test_kserves_rest_client(router, scores):
             answer = await client.infer(base, InferRequest("rb-trend", [features], request_id="mine"), "rb-trend")
         finally:
             await client.close()
-        assert (answer.model_version, answer.id) == ("7", "mine")
+        assert answer.id == "mine"  # of the version the SDK keeps nothing over REST
         assert {output.name: output.data for output in answer.outputs}["score"] == scores
 
     asyncio.run(body())

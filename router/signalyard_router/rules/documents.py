@@ -12,6 +12,7 @@ from datetime import date
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from signalyard.problems import Problem, error, escape_pointer
 from signalyard.words import Direction, Track
@@ -36,10 +37,13 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Endpoint(_Part, frozen=True):
-    """Where a track's model server listens: a host or service name, and a port."""
+    """Where a track's model server listens: a host or service name, and a port. ``protocol`` is what it speaks there, rest where
+    nothing is said."""
 
     service: NonEmpty
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    # left out where it is not given: the revisions of documents without it stay what they are
+    protocol: Literal["rest", "grpc"] | UnsetType = UNSET
 
 
 Endpoints = Annotated[tuple[Endpoint, ...], msgspec.Meta(min_length=1, max_length=256)]

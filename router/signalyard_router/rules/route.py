@@ -30,10 +30,11 @@ from signalyard_router.rules.units import MAX_FLIPS_COUNT, MAX_RATE_COUNT, Rate,
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where a model server listens."""
+    """Where a model server listens; ``grpc``: for that protocol, and not for REST."""
 
     host: str
     port: int
+    grpc: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -364,7 +365,9 @@ def _target(
     if (part.endpoint is None) == (part.endpoints is None):
         raise refuse("give exactly one of endpoint and endpoints", pointer)
     given = (part.endpoint,) if part.endpoint is not None else part.endpoints or ()
-    endpoints = tuple(Endpoint(_host(endpoint.service, namespace), endpoint.port) for endpoint in given)
+    endpoints = tuple(
+        Endpoint(_host(endpoint.service, namespace), endpoint.port, endpoint.protocol == "grpc") for endpoint in given
+    )
     for index, endpoint in enumerate(endpoints):
         if endpoint in endpoints[:index]:
             raise refuse(f"{endpoint} is given twice", f"{pointer}/endpoints/{index}")

@@ -127,6 +127,23 @@ def read_inferred(body: bytes, *, request_id: str, model: str, version: str, dig
     )
 
 
+def answer_body(answer: Inferred, request_id: str) -> bytes:
+    """A model server's answer as its REST form would have it. Raises ModelError (model_answer_malformed)."""
+    try:
+        outputs = [_tensor(item, Raw(item.as_written()), dict(item.parameters)) for item in answer.outputs]
+    except TensorError as exc:
+        raise error(Problem.MODEL_ANSWER_MALFORMED, str(exc), "/outputs") from exc
+    return _encode(
+        InferredForm(
+            model_name=answer.model,
+            model_version=answer.version,
+            id=request_id,
+            parameters=dict(answer.parameters),
+            outputs=outputs,
+        )
+    )
+
+
 def check_answer(
     answer_id: str | None, name: str, said: str | None, *, request_id: str, model: str, version: str
 ) -> None:

@@ -1,8 +1,10 @@
 """How documents name endpoints, and what else they say of calls."""
 
+import msgspec
 import pytest
 
 from signalyard.problems import CallerError, Problem
+from signalyard_router.rules.documents import Endpoint as DocumentEndpoint
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.route import Endpoint, Hedge, ModelRung, compile_route
 
@@ -85,3 +87,13 @@ def test_on_drift():
 
 def test_an_address_of_colons_is_written_in_brackets():
     assert str(Endpoint("::1", 8080)) == "[::1]:8080"
+
+
+def test_what_an_endpoint_speaks_is_no_part_of_a_revision_that_does_not_say_it():
+    silent, told = route(), route(track={"endpoint": ONE | {"protocol": "grpc"}})
+    assert msgspec.to_builtins(DocumentEndpoint(service="a", port=1)) == ONE
+    assert told.revision != silent.revision
+    assert [next(each.targets()).endpoints for each in (silent, told)] == [
+        (Endpoint("a", 1),),
+        (Endpoint("a", 1, grpc=True),),
+    ]

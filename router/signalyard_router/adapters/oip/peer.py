@@ -3,16 +3,16 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from signalyard.problems import CallerError, ModelError, Problem
-from signalyard.profile import ModelCard
+from signalyard.profile import ModelCard, decode_metadata
 from signalyard_router.adapters.oip.errors import ConnectError, WireError
 from signalyard_router.adapters.oip.metrics import OK, OipMetrics
 from signalyard_router.adapters.oip.pools import Pools
-from signalyard_router.adapters.oip.request import Answer, Request, infer_head, infer_request
+from signalyard_router.adapters.oip.request import Answer, Request, infer_head, infer_request, metadata_request
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.ports import Clock, EndpointStatus, Tracer
 from signalyard_router.rules.breaker import Breaker, BreakerState
@@ -159,16 +159,12 @@ class Peer:
 
         Raises ModelError; one that is the endpoint's fault counts in its breaker. CallerError where the request's own input is to blame.
         """
-        pool, version = self.pool, request.card.version
+        pool = self.pool
         started = self._now()
         ticket = self.breaker.begin(started)
         pool.in_flight += 1
         try:
-            head = self._heads.get(version) or self._head(version)
-            whole = infer_request(head, request.body)
-            if self._tracer is not None:
-                whole += self._tracer.onwards()
-            scored = await pool.call(whole, request.body, request.until, request.read)
+            scored = await self._send(request)
         except (WireError, ModelError) as exc:
             failure = request.problem_of(exc) if isinstance(exc, WireError) else exc
             if isinstance(failure, CallerError):
@@ -197,6 +193,21 @@ class Peer:
         if not closed and self.breaker.state is BreakerState.CLOSED:
             _log.info("event=breaker_closed model=%s version=%s endpoint=%s", *self._labels())
         return scored, now - started
+
+    async def look(self, version: str | None, until: int) -> ModelCard:
+        """What it says that it has of a version, or where none is given which one it has. Raises WireError, ModelError."""
+        model = self.key.model
+        head = metadata_request(model, version, self.key.endpoint)
+        return await self.pool.call(head, b"", until, lambda body: decode_metadata(body, model=model, version=version))
+
+    def _send(self, request: Request[Answer]) -> Awaitable[Answer]:
+        """Send it to the request's version, and read the answer. Raises WireError, ModelError."""
+        version = request.card.version
+        head = self._heads.get(version) or self._head(version)
+        whole = infer_request(head, request.body)
+        if self._tracer is not None:
+            whole += self._tracer.onwards()
+        return self.pool.call(whole, request.body, request.until, request.read)
 
     def _failed(
         self, failure: ModelError, request: Request[Answer], ticket: int, started: int, *, refused: bool

@@ -72,6 +72,9 @@ class Pool:
         for connection in list(self._open):
             connection.close()
 
+    async def closed(self) -> None:
+        """Return once what closing begins is done: at once, for connections are aborted."""
+
     async def call(self, head: bytes, body: bytes, until: int, read: Callable[[bytes], Answer]) -> Answer:
         """Send a request, read the body of its answer, both by ``until`` (nanoseconds of the monotonic clock).
 

@@ -23,7 +23,8 @@ class Pools:
         """The endpoint's pool."""
         pool = self._pools.get(endpoint)
         if pool is None:
-            pool = self._pools[endpoint] = Pool(self._world, self._settings, endpoint.host, endpoint.port)
+            made = _channel() if endpoint.grpc else Pool
+            pool = self._pools[endpoint] = made(self._world, self._settings, endpoint.host, endpoint.port)
             self._metrics.watch_pool(str(endpoint), pool)
         return pool
 
@@ -43,7 +44,14 @@ class Pools:
         self._metrics.forget_pool(str(endpoint))
         self._leaving = [left for left in (*self._leaving, pool) if left.busy]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all of them."""
         for pool in (*self._pools.values(), *self._leaving):
             pool.close()
+            await pool.closed()
+
+
+def _channel() -> type[Pool]:
+    from signalyard_router.adapters.oip.channel import Channel
+
+    return Channel

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Iterable
 
 from signalyard.problems import ModelError
-from signalyard.profile import ModelCard, decode_metadata
+from signalyard.profile import ModelCard
 from signalyard_router.adapters.oip.errors import ConnectError, StatusError, WireError, problem_of
 from signalyard_router.adapters.oip.metrics import OK
 from signalyard_router.adapters.oip.peer import Peer
-from signalyard_router.adapters.oip.request import metadata_request
 from signalyard_router.adapters.oip.settings import OipSettings
 from signalyard_router.ports import World
 
@@ -24,15 +23,10 @@ _GOLDEN = 0.6180339887498949
 class _Watch:
     """The looks at one peer: at most one runs, or else one is due."""
 
-    __slots__ = ("due", "ended", "heads", "peer", "phase", "task", "timer")
+    __slots__ = ("due", "ended", "peer", "phase", "task", "timer")
 
     def __init__(self, peer: Peer, phase: float) -> None:
-        key = peer.key
         self.peer = peer
-        self.heads = (
-            metadata_request(key.model, key.version, key.endpoint),
-            metadata_request(key.model, None, key.endpoint),
-        )
         self.phase = phase
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
@@ -115,7 +109,7 @@ class Prober:
     async def _probe(self, watch: _Watch) -> None:
         peer = watch.peer
         try:
-            card = await self._look(watch, self._now() + self._probe_ns)
+            card = await self._look(peer, self._now() + self._probe_ns)
         except WireError as exc:
             self._failed(watch, problem_of(exc), refused=isinstance(exc, ConnectError))
         except ModelError as exc:
@@ -131,18 +125,13 @@ class Prober:
                 watch.phase = 1.0
                 self._tried(peer)
 
-    async def _look(self, watch: _Watch, until: int) -> ModelCard:
-        peer = watch.peer
-        model, version = peer.key.model, peer.key.version
-        pinned, any_version = watch.heads
+    async def _look(self, peer: Peer, until: int) -> ModelCard:
         try:
-            return await peer.pool.call(
-                pinned, b"", until, lambda body: decode_metadata(body, model=model, version=version)
-            )
+            return await peer.look(peer.key.version, until)
         except StatusError as exc:
             if exc.status != 404:
                 raise
-        return await peer.pool.call(any_version, b"", until, lambda body: decode_metadata(body, model=model))
+        return await peer.look(None, until)
 
     def _learnt(self, watch: _Watch, card: ModelCard) -> None:
         peer = watch.peer

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from itertools import count
 from typing import Any
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from signalyard.profile import ModelCard, encode_request
@@ -119,7 +120,7 @@ class OipUpstream:
     async def close(self) -> None:
         """Stop probing and close every connection; calls in flight fail with model_unreachable."""
         await self._prober.close()
-        self._pools.close()
+        await self._pools.close()
 
     def _prepare(self, targets: Iterable[Target]) -> list[Peer]:
         self._targets = list(targets)
@@ -141,14 +142,18 @@ class OipUpstream:
 
     def _found(self, target: Target) -> list[Peer]:
         """The target's peers, by the addresses that its endpoints have now."""
-        addresses = (address for endpoint in target.endpoints for address in self._discovery.addresses(endpoint))
+        addresses = (
+            msgspec.structs.replace(address, grpc=endpoint.grpc)
+            for endpoint in target.endpoints
+            for address in self._discovery.addresses(_place(endpoint))
+        )
         return [self._peer(PeerKey(target.model, target.version, address)) for address in dict.fromkeys(addresses)]
 
     def _moved(self, endpoints: Collection[Endpoint]) -> None:
         """Other addresses stand behind these endpoints from now on: those that are gone are asked no more."""
         gone: dict[Peer, None] = {}
         for target, group in self._groups.items():
-            if not any(endpoint in endpoints for endpoint in target.endpoints):
+            if not any(_place(endpoint) in endpoints for endpoint in target.endpoints):
                 continue
             before, now = group.peers, self._found(target)
             for peer in before:
@@ -172,7 +177,8 @@ class OipUpstream:
     def _peer(self, key: PeerKey) -> Peer:
         peer = self._peers.get(key)
         if peer is None:
-            peer = self._peers[key] = Peer(
+            made = _grpc_peer() if key.endpoint.grpc else Peer
+            peer = self._peers[key] = made(
                 key, self._clock, self._settings, self._pools, self._metrics, self._changed, self._tracer
             )
         return peer
@@ -182,3 +188,15 @@ class OipUpstream:
             group.review()
         if look:
             self._prober.soon(peer)
+
+
+def _place(endpoint: Endpoint) -> Endpoint:
+    """Where it is, whatever it speaks."""
+    return msgspec.structs.replace(endpoint, grpc=False) if endpoint.grpc else endpoint
+
+
+def _grpc_peer() -> type[Peer]:
+    # Imported where a route asks for it: grpcio is an extra, and takes memory.
+    from signalyard_router.adapters.oip.grpc import GrpcPeer
+
+    return GrpcPeer
