@@ -193,8 +193,10 @@ class ZeromqWire:
             if kind == b"signal":
                 yield _read(_signal, body)
             elif kind == b"last":
-                # The connection was made again beneath us, and what left meanwhile is missing.
-                raise ConnectionResetError("the connection was made again")
+                # Somebody else has subscribed; or we have, because the connection was made again beneath us, and one of these shows a gap.
+                last: list[Signal] = _read(_signals, body)
+                for signal in last:
+                    yield signal
 
     async def _next(self, socket: zmq.asyncio.Socket) -> tuple[bytes, bytes, bytes]:
         async with asyncio.timeout(SILENCE):

@@ -32,9 +32,8 @@ def test_each_subscriber_gets_the_last_of_what_it_asked_for_and_all_that_follows
             await publisher.send([signal(6, "ag.SHFE"), signal(3), signal(1, "rb2410.SHFEX")])
             assert await numbers(everything, 3) == [("ag", 6), ("rb", 3), ("rb", 1)]
             assert await numbers(one, 1) == [("rb", 3)]
-            # what was for the newest subscriber alone came to nobody else
-            assert (everything.counts.repeated, one.counts.repeated) == (0, 0)
             assert await one.next(0) is None
+            assert await everything.next(0) is None  # what was published for the other one, it had
 
     play(scenario)
 
@@ -74,7 +73,7 @@ def test_after_a_restart_a_subscriber_is_back_and_knows_what_it_missed(play):
             await again.wire.publisher.send([signal(4)])
             while found[-1] != ("rb", 4):
                 found += await numbers(subscription, 1)
-            assert subscription.counts.connected >= 2
+            assert ("rb", 3) in found  # live, or as the last of its instrument
         finally:
             await client.close()
             await again.close()

@@ -127,8 +127,8 @@ def published(signal: Signal) -> list[bytes]:
 
 
 def last_values(subscription: bytes, signals: Sequence[Signal]) -> list[bytes]:
-    """What a new subscriber gets first, and alone: the last signals under what it subscribed to, perhaps none. From then on it misses
-    nothing. It is one message, because the socket directs exactly one to the newest subscriber."""
+    """What is published when somebody subscribes: the last signals under what it subscribed to, perhaps none. From then on it misses
+    nothing; others under whose subscription it falls get it too, and have them already."""
     return [subscription, VERSION, LAST, _encode(signals)]
 
 

@@ -35,8 +35,9 @@ class Publisher:
         self._subscriptions = 0
         metrics.watch_subscriptions(lambda: self._subscriptions)
         socket = context.socket(zmq.XPUB)
-        # Subscriptions come to us, and what is sent right after one is taken goes to its subscriber alone.
-        socket.setsockopt(zmq.XPUB_MANUAL_LAST_VALUE, 1)
+        # Every subscription is told to us, also the second of a kind. libzmq could direct a message to the newest subscriber alone, but
+        # then a peer that sends anything else makes it mistake one subscriber for another.
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         socket.setsockopt(zmq.SNDHWM, settings.signals_high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, 1024)
@@ -74,14 +75,11 @@ class Publisher:
         message = frames[0]
         if len(frames) != 1 or not message or message[0] not in (_SUBSCRIBE, _UNSUBSCRIBE):
             return  # what a subscriber says besides has no meaning
-        prefix = message[1:]
-        socket = self._socket.socket
         if message[0] == _UNSUBSCRIBE:
             self._subscriptions -= 1
-            socket.setsockopt(zmq.UNSUBSCRIBE, prefix)
             return
         self._subscriptions += 1
-        socket.setsockopt(zmq.SUBSCRIBE, prefix)
+        prefix = message[1:]
         self._publish(last_values(prefix, self._last.of(prefix, self._journal.now)))
 
     def close(self) -> None:
