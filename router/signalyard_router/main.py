@@ -304,7 +304,7 @@ async def serve(settings: ProcessSettings) -> None:
     limit.set(memory_limit())
     admin_world, tokens = _admin_world(settings.admin), _tokens(settings.admin)
     tracer = _tracer(settings.otel)
-    redis = _redis(settings.redis, world, registry)
+    redis = _redis(settings, world, registry)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -459,9 +459,9 @@ def _tracer(settings: OtelSettings) -> "OtelTracer | None":
     return open_tracer(settings)
 
 
-def _redis(settings: RedisSettings, world: World, registry: CollectorRegistry) -> "RedisWires | None":
-    if not settings.url:
-        if settings.incoming or settings.outgoing:
+def _redis(settings: ProcessSettings, world: World, registry: CollectorRegistry) -> "RedisWires | None":
+    if not settings.redis.url:
+        if settings.redis.incoming or settings.redis.outgoing:
             raise error(Problem.INVALID_SETTING, "nothing goes over Redis without the server's URL", "/redis")
         return None
     try:
@@ -469,7 +469,8 @@ def _redis(settings: RedisSettings, world: World, registry: CollectorRegistry) -
     except ModuleNotFoundError as exc:
         text = f"wires over Redis need the extra redis: pip install 'signalyard[redis]' ({exc.name} is not installed)"
         raise error(Problem.INVALID_SETTING, text, "/redis") from exc
-    return RedisWires(world, settings, registry)
+    # Replicas' shared log is written together with the stream of signals.
+    return RedisWires(world, settings.redis, registry, streamed=bool(settings.log.url))
 
 
 def _tokens(settings: AdminSettings) -> Tokens:

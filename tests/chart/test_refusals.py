@@ -92,6 +92,10 @@ def test_the_model_chart_refuses(paths: dict[str, Any], said: list[str]) -> None
         ({"drainSeconds": 60}, ["terminationGracePeriodSeconds", "68"]),
         ({"http__maxWaitShare": 2}, ["/http/maxWaitShare"]),
         ({"log__level": "trace"}, ["/log/level"]),
+        ({"redis__in": ["stream"]}, ["redis.urlSecret.name", "redis.in"]),
+        ({"redis__urlSecret__name": "redis"}, ["redis.in", "stream or pubsub"]),
+        ({"redis__out": ["list"]}, ["/redis/out/0", "pubsub"]),
+        ({"redis__prefix": "a b"}, ["/redis/prefix"]),
     ],
 )
 def test_the_router_chart_refuses(paths: dict[str, Any], said: list[str]) -> None:

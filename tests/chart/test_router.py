@@ -125,3 +125,19 @@ def test_the_notes_state_the_gap_and_the_levers() -> None:
     assert "There is one router" in notes
     assert "kubectl -n trading exec statefulset/rel -- signalyard route halt" in notes
     assert "kubectl -n trading delete pvc journal-rel-0" in notes
+
+
+def test_the_url_of_redis_comes_from_its_secret_and_nowhere_else() -> None:
+    (container,) = pod(render("router", values_of("router", "05-redis")))["containers"]
+    given = {each["name"]: each for each in container["env"] if each["name"].startswith("SIGNALYARD_REDIS")}
+    url = given.pop("SIGNALYARD_REDIS")
+    assert url["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "url"}}
+    assert {name: each["value"] for name, each in given.items()} == {
+        "SIGNALYARD_REDIS_IN": "stream",
+        "SIGNALYARD_REDIS_OUT": "stream,pubsub",
+        "SIGNALYARD_REDIS_ENCODING": "json",
+        "SIGNALYARD_REDIS_PREFIX": "desk-a",
+        "SIGNALYARD_REDIS_GROUP": "signalyard",
+    }
+    plain = pod(render("router", {}))["containers"][0]["env"]
+    assert not [each for each in plain if "REDIS" in each["name"]]

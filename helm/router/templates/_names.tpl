@@ -49,6 +49,12 @@ default
 {{- if and .Values.admin.expose (not .Values.admin.tlsSecret) -}}
 {{- fail "admin.tlsSecret: is required where admin.expose is true: tokens must not travel in the clear" -}}
 {{- end -}}
+{{- if and .Values.redis.urlSecret.name (not .Values.redis.in) (not .Values.redis.out) -}}
+{{- fail "redis.in: says, as redis.out does, nothing of what goes over the Redis of redis.urlSecret; name stream or pubsub in one of them" -}}
+{{- end -}}
+{{- if and (or .Values.redis.in .Values.redis.out) (not .Values.redis.urlSecret.name) -}}
+{{- fail "redis.urlSecret.name: is required where redis.in or redis.out is not empty: it is the secret with the server's URL" -}}
+{{- end -}}
 {{- if and (not .Values.admin.expose) (or .Values.admin.tokensSecret .Values.admin.tlsSecret) -}}
 {{- fail "admin.expose: is false, so admin.tokensSecret and admin.tlsSecret have no use; set it to true or empty them" -}}
 {{- end -}}
