@@ -164,16 +164,16 @@ class Membership:
         place = self._journal.place
         if place.epoch > state.place.epoch:
             return False
-        if place.epoch == state.place.epoch and place.position:
+        if place.epoch == state.place.epoch and place.token:
             if place.position > state.place.position:
                 return False
             same = place == state.place
             if not same:
                 found = await self._log.entries(place.epoch, place.position - 1, 1)
-                at = found[0] if found and found[0].position == place.position else None
-                if at is not None and at.token != place.token:
+                at = found[0] if found and found[0].position == place.position else await self._log.snapshot()
+                same = at is not None and at.position == place.position
+                if same and at is not None and at.token != place.token:
                     return False
-                same = at is not None
             if same:
                 self._journal.join(place, state.held_from)
                 await self._follow()
@@ -211,21 +211,28 @@ class Membership:
         epoch = checkpoint.epoch
         if epoch != state.place.epoch:
             raise error(Problem.JOURNAL_UNAVAILABLE, f"the log {self._log.name} is just being begun anew")
-        recent = list(checkpoint.state.recent)
+        # What was answered here before stands: a state that was begun with remembers no decisions, and its log has none.
+        recent = {decision.proposal_id: decision for decision in self._journal.remembered}
         counts: list[tuple[int, int]] = []
         after = 0
         newer: list[LogEntry] = []
+        own: list[str] = []
         while found := await self._log.entries(epoch, after, _ENTRIES):
             for entry in found:
                 after = entry.position
+                if self._journal.doubts(entry.token):
+                    own.append(entry.token)
                 if entry.position > checkpoint.seq:
                     newer.append(entry)
                     continue
                 decisions = [record for record in _records(entry) if isinstance(record, DecisionRecord)]
-                recent += [decision_of(record) for record in decisions if record.outcome is not Outcome.REJECTED]
+                for decided in decisions:
+                    if decided.outcome is not Outcome.REJECTED:
+                        recent[decided.proposal_id] = decision_of(decided)
                 counts.append((entry.position, len(decisions)))
                 await asyncio.sleep(0)
-        gate = Gate.restore(msgspec.structs.replace(checkpoint.state, recent=recent), self._settings.remember)
+        known = msgspec.structs.replace(checkpoint.state, recent=list(recent.values()))
+        gate = Gate.restore(known, self._settings.remember)
         place, t = Place(epoch, checkpoint.seq, checkpoint.digest), checkpoint.t
         for entry in newer:
             if entry.position != place.position + 1:
@@ -238,6 +245,7 @@ class Membership:
             counts.append((entry.position, sum(isinstance(record, DecisionRecord) for record in records)))
             await asyncio.sleep(0)
         self._journal.join(place, state.held_from, gate, t)
+        self._journal.landed(own)
         for position, count in counts:
             self._journal.remember(position, count)
 

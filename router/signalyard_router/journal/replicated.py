@@ -16,6 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from signalyard.problems import Problem, RouterError, SignalyardError, error
+from signalyard.wire import Decision
 from signalyard.words import Outcome, Reason
 from signalyard_router.journal.checkpoint import Checkpoint
 from signalyard_router.journal.local import Batch, Entry, Group, LocalJournal, Memory
@@ -196,7 +197,6 @@ class ReplicatedJournal(LocalJournal):
             self._now = max(self._now, t)
             self._decisions.clear()
             self._remembered = 0
-            self._sent.clear()
         moved = place.epoch != self._place.epoch or state is not None
         self._place, self._epoch = place, place.epoch
         self._heard = place.position
@@ -206,6 +206,22 @@ class ReplicatedJournal(LocalJournal):
             # The file knows nothing of what was decided while this replica was not there: a checkpoint stands in for it.
             self._rebased = True
             self._store([self._start()])
+
+    @property
+    def remembered(self) -> Sequence[Decision]:
+        """The decisions that may be asked for again, oldest first."""
+        return self._gate.snapshot().recent
+
+    def doubts(self, token: str) -> bool:
+        """Whether it is not known here what became of an entry."""
+        return token in self._sent
+
+    def landed(self, tokens: Sequence[str]) -> None:
+        """These entries, which were in doubt, are in the state that was taken over; their full records are nowhere else than here."""
+        for token in tokens:
+            sent = self._sent.pop(token)
+            sent.landed = True
+            self._store(sent.group.records)
 
     def resume(self) -> None:
         """Everything is heard of: decide again."""

@@ -6,6 +6,7 @@ from signalyard.words import Direction
 from signalyard_router.journal.membership import Membership
 from signalyard_router.journal.replicated import ReplicatedJournal
 from signalyard_router.journal.settings import JournalSettings, SharingSettings
+from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.proposal import Answer, Input, Proposal, columns_json
 from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.units import SECOND
@@ -35,16 +36,43 @@ def signal(number, direction="long", *, symbol="rb.X", route="r", ts_event=None,
     )
 
 
-class Replica:
-    """One replica's journal. ``fast``: messages take no time."""
+def document(deadline="100ms", window="5s", name="r"):
+    """A route's document."""
+    return parse_document(
+        {
+            "apiVersion": "signalyard.io/v1alpha1",
+            "kind": "SignalRoute",
+            "metadata": {"name": name},
+            "spec": {
+                "model": "m",
+                "instruments": ["*"],
+                "deadline": deadline,
+                "tracks": [{"name": "stable", "version": "7", "weight": 100, "endpoint": {"service": "a", "port": 1}}],
+                "dedupe": {"window": window},
+                "mapping": {"long": {"enter": 0.6}},
+            },
+        },
+        "r.yaml",
+    )
 
-    def __init__(self, sim, server, name, *, disk=None, fast=False, most=0.0004, clock="wall", **sharing):
+
+class Replica:
+    """One replica's journal. ``disk`` is one of another process's, ``real`` a disk that is not simulated, and its folder."""
+
+    def __init__(
+        self, sim, server, name, *, disk=None, real=None, most=0.0004, clock="wall", durability="os", **sharing
+    ):
         self.name = name
         self.disk = disk or sim.disk()
         self.world = sim.world(Node(name), self.disk)
+        folder = "j"
+        if real is not None:
+            self.world.disk, folder = real[0], str(real[1])
         rng = sim.rng
-        self.log = MemoryLog(server, (lambda: 0.0) if fast else (lambda: rng.uniform(0.00005, most)))
-        self.settings = JournalSettings(folder="j", clock=clock, remember=sharing.pop("remember", 1_000))
+        self.log = MemoryLog(server, lambda: rng.uniform(0.00005, most))
+        self.settings = JournalSettings(
+            folder=folder, clock=clock, durability=durability, remember=sharing.pop("remember", 1_000)
+        )
         self.sharing = SharingSettings(replica=name, **sharing)
         self.registry = CollectorRegistry()
         self.journal = ReplicatedJournal(self.world, self.settings, self.sharing, self.log, self.registry, "test")

@@ -105,6 +105,7 @@ class RedisLog:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+            await asyncio.sleep(0)  # the socket is closed in the loop's next turn
 
     def _on_push(self, push: Sequence[Any]) -> None:
         if push[0] != b"message" or self._reader is None:
