@@ -412,7 +412,7 @@ def _grpc(settings: GrpcSettings, world: World, registry: CollectorRegistry, up:
         text = f"gRPC needs the extra grpc: pip install 'signalyard[grpc]' ({exc.name} is not installed)"
         raise error(Problem.INVALID_SETTING, text, "/grpc-port") from exc
     inference = InferenceService(up.passthrough, up.catalogue, up.router)
-    predict = PredictService(Predicting(up.router, settings.max_rows))
+    predict = PredictService(Predicting(up.router, settings.max_rows), up.router.state)
     health = HealthService(up.router.unready)
     return GrpcServer(world, settings, registry, inference, predict, health)
 

@@ -14,7 +14,7 @@ INFERENCE = "inference.GRPCInferenceService"
 """The Open Inference Protocol's service."""
 
 ROUTER = "signalyard.v1.Router"
-"""The router's own: ``Predict``, whose bytes are the JSON of ``POST /v1/predict`` and of its answer."""
+"""The router's own: ``Predict`` and ``State``, whose bytes are the JSON of ``POST /v1/predict``, ``GET /v1/state`` and of their answers."""
 
 _INFERENCE = {
     "ServerLiveRequest": "",
@@ -50,7 +50,12 @@ _INFERENCE = {
 }
 _INFERENCE_METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
 
-_ROUTER = {"PredictRequest": "bytes json = 1", "PredictReply": "bytes json = 1"}
+_ROUTER = {
+    "PredictRequest": "bytes json = 1",
+    "PredictReply": "bytes json = 1",
+    "StateRequest": "string symbol = 1; string route = 2",
+    "StateReply": "bytes json = 1",
+}
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -106,7 +111,7 @@ def _files() -> Iterator[Any]:
     _serve(inference, INFERENCE, {name: (f"{name}Request", f"{name}Response") for name in _INFERENCE_METHODS})
     yield inference
     router = _file("signalyard.v1", _ROUTER)
-    _serve(router, ROUTER, {"Predict": ("PredictRequest", "PredictReply")})
+    _serve(router, ROUTER, {name: (f"{name}Request", f"{name}Reply") for name in ("Predict", "State")})
     yield router
 
 
@@ -134,3 +139,5 @@ ModelInferRequest = _class("inference.ModelInferRequest")
 ModelInferResponse = _class("inference.ModelInferResponse")
 PredictRequest = _class("signalyard.v1.PredictRequest")
 PredictReply = _class("signalyard.v1.PredictReply")
+StateRequest = _class("signalyard.v1.StateRequest")
+StateReply = _class("signalyard.v1.StateReply")

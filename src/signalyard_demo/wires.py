@@ -31,5 +31,14 @@ def zeromq(children: Children, folder: Path) -> Wire:
     return Wire(options, lambda url, deadline: BlockingClient(lambda: ZeromqWire(requests, signals), deadline))
 
 
-WIRES: Mapping[str, Callable[[Children, Path], Wire]] = {"rest": rest, "zeromq": zeromq}
+def grpc(children: Children, folder: Path) -> Wire:
+    """gRPC, the same JSON in its messages."""
+    from signalyard.wires.grpc import GrpcWire
+
+    (port,) = free_ports(1)
+    options = ("--grpc-port", str(port))
+    return Wire(options, lambda url, deadline: BlockingClient(lambda: GrpcWire(f"{HOST}:{port}"), deadline))
+
+
+WIRES: Mapping[str, Callable[[Children, Path], Wire]] = {"rest": rest, "zeromq": zeromq, "grpc": grpc}
 """By name. Each is made for one run: it may start what it needs besides the router among the children, with its files in the folder."""

@@ -11,9 +11,12 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from signalyard import protobuf
+from signalyard import Outcome, SignalyardError, Snapshot, protobuf
+from signalyard.clients import BlockingClient
+from signalyard.wires.grpc import GrpcWire
 
 PATIENCE = 20.0
+NAME = "rb2410.SHFE"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -97,6 +100,18 @@ def test_inference_and_predictions_as_over_rest(router, models, client):
     _, page = router.get("/metrics")
     assert b'signalyard_grpc_calls_total{code="OK",method="ModelInfer"} 3.0' in page
     assert b'signalyard_grpc_calls_total{code="OK",method="Predict"} 3.0' in page
+
+
+def test_a_strategys_client(router, client, port):
+    with BlockingClient(lambda: GrpcWire(f"127.0.0.1:{port}"), PATIENCE) as strategy:
+        (decision,) = strategy.predict(Snapshot(symbol=NAME, ts_event=time.time_ns(), features={"p": 0.7}))
+        assert decision.outcome is Outcome.EMITTED
+        assert [opinion.signal for opinion in strategy.state(NAME).opinions] == ["long"]
+        assert strategy.state("rb1.SHFE").opinions == []
+        with pytest.raises(SignalyardError, match="too_many_rows"):
+            strategy.predict([Snapshot(symbol=NAME, ts_event=1, features={"p": 0.7})] * 1001)
+    with BlockingClient(lambda: GrpcWire("127.0.0.1:1"), 0.5) as nobody, pytest.raises(SignalyardError):
+        nobody.state()
 
 
 def test_what_the_protocol_says_of_server_and_models(router, models, client):
