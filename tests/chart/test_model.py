@@ -74,6 +74,40 @@ def test_the_pod_template_alone_says_what_is_served() -> None:
     assert "configMap" not in str(served["spec"]["volumes"])
 
 
+@pytest.mark.parametrize("workload", ["Deployment", "InferenceService"])
+def test_keys_are_taken_from_a_secret_and_everything_served_must_be_signed(workload: str) -> None:
+    plain = values("7", "65", pods={"workload": workload})
+    signed = changed(plain, pods={"trust": {"secret": "bundle-keys"}})
+    if workload == "Deployment":
+        spec = template(render("model", signed), "rb-trend-stable")["spec"]
+        (server,) = spec["containers"]
+        assert server["args"][-2:] == ["--trust", "/trust"]
+        # What pulls needs no keys: it loads nothing.
+        assert "trust" not in str(spec["initContainers"])
+    else:
+        spec = render("model", signed).of("InferenceService")["rb-trend-7"]["spec"]["predictor"]
+        server = spec["model"]
+        assert {"name": "SIGNALYARD_TRUST", "value": "/trust"} in server["env"]
+    assert {"name": "trust", "mountPath": "/trust", "readOnly": True} in server["volumeMounts"]
+    assert {"name": "trust", "secret": {"secretName": "bundle-keys"}} in spec["volumes"]
+    assert "trust" not in str(render("model", plain).objects)
+
+
+def test_one_track_may_trust_other_keys() -> None:
+    canary = {**version("8"), "weight": 10, "trust": {"secret": "trial-keys"}}
+    release = render("model", values("7", "65", canary, pods={"trust": {"secret": "bundle-keys"}}))
+    secrets = {
+        name: [
+            volume["secret"]["secretName"]
+            for volume in one["spec"]["template"]["spec"]["volumes"]
+            if "secret" in volume
+        ]
+        for name, one in release.of("Deployment").items()
+    }
+    assert secrets["rb-trend-canary"] == ["trial-keys"]
+    assert secrets["rb-trend-stable"] == secrets["rb-trend-standby-6"] == ["bundle-keys"]
+
+
 def test_nothing_of_a_version_or_of_the_chart_rolls_other_pods() -> None:
     labels = template(render("model", values("7", "65")), "rb-trend-stable")["metadata"]["labels"]
     assert labels == {
