@@ -3,6 +3,7 @@
 import filecmp
 import json
 import os
+import shutil
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,29 @@ def test_what_stands_in_a_registry(bundle: Any, registry: Any, newer: Any) -> No
         "io.signalyard.bundle.version": "8",
     }
     assert [layer["mediaType"] for layer in document["layers"]] == ["application/vnd.signalyard.bundle.v1.tar"]
+
+
+@pytest.mark.parametrize("store", ["s3", "registry"])
+def test_a_signature_takes_the_place_of_none_and_of_another(
+    bundle: Any, s3: Any, registry: Any, made: Any, tmp_path: Path, store: str
+) -> None:
+    command, address = (s3, "s3://models/signed/") if store == "s3" else (bundle, f"oci://{registry.place}/signed:7")
+    command.variables |= plain(registry)
+    folder = shutil.copytree(made.folder, tmp_path / "bundle")
+
+    def pulled(name: str) -> bytes | None:
+        printed = command("push", folder, address).strip()
+        command("pull", printed, "--out", tmp_path / name)
+        file = tmp_path / name / "signature.json"
+        return file.read_bytes() if file.exists() else None
+
+    assert pulled("unsigned") is None
+    for signature in (b"one", b"two"):
+        (folder / "signature.json").write_bytes(signature)
+        assert pulled(signature.decode()) == signature
+    # One that is there is not taken away by a push of none.
+    (folder / "signature.json").unlink()
+    assert pulled("again") == b"two"
 
 
 def test_a_registry_goes_on_where_it_was(bundle: Any, registry: Any, made: Any, archive: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
@@ -326,8 +329,8 @@ def test_it_is_not_ready_while_it_warms_up(models: Path) -> None:
         stop(process)
 
 
-def refused(*arguments: object) -> str:
-    process = start(*arguments)
+def refused(*arguments: object, **variables: str) -> str:
+    process = start(*arguments, **variables)
     try:
         _, stderr = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1
@@ -345,6 +348,41 @@ def test_a_bad_bundle(models: Path, tmp_path: Path) -> None:
     text = refused("--models", tmp_path / "models", "--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
     assert text.startswith("signalyard: bundle_file_changed at /files/model.txt/sha256: bundle ")
     assert str(tmp_path / "models" / "bad") in text
+
+
+def test_only_what_a_trusted_key_has_signed(models: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name, place in (("team", keys), ("next", keys), ("stranger", tmp_path)):
+        key = ec.generate_private_key(ec.SECP256R1())
+        form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (tmp_path / f"{name}.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        (place / f"{name}.pub").write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    folder, log = tmp_path / "models", tmp_path / "termination"
+    shutil.copytree(models / "rb-trend", folder)
+    ports_of_any = ("--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
+
+    def sign(version: str, name: str) -> None:
+        command = [BIN / "signalyard", "bundle", "sign", folder / version, "--key", tmp_path / f"{name}.key"]
+        subprocess.run(command, check=True, timeout=PATIENCE, env=environment(), capture_output=True)
+
+    sign("7", "team")
+    # The keys by the environment, and why it ended where Kubernetes looks for it.
+    said = refused("--models", folder, *ports_of_any, SIGNALYARD_TRUST=str(keys), SIGNALYARD_TERMINATION_LOG=str(log))
+    assert said.startswith(f"signalyard: bundle_unsigned: bundle {folder / '8'}")
+    assert log.read_text().startswith("bundle_unsigned")
+    sign("8", "stranger")
+    assert "bundle_signature_untrusted" in refused("--models", folder, *ports_of_any, "--trust", keys)
+    assert "no public key" in refused("--models", folder, *ports_of_any, "--trust", tmp_path / "absent.pub")
+    # Two versions by two keys, while one takes over from the other.
+    sign("8", "next")
+    process = start("--models", folder, *ports_of_any, "--warmup", 0, "--trust", keys)
+    try:
+        ready = f"{ports(process).http}/v2/models/rb-trend/versions/8/ready"
+        assert requests.get(ready, timeout=PATIENCE).status_code == 200
+    finally:
+        stop(process)
 
 
 def test_no_bundle(tmp_path: Path) -> None:

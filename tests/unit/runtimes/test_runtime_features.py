@@ -5,13 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 
 from signalyard.problems import CallerError, Problem
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_runtimes.bundle.manifest import Bin, Clip, Impute, Moments, Standardise, Step
-from signalyard_runtimes.features import Features, to_values
+from signalyard_runtimes.features import Features, Matrix, to_values
 
 NAN = math.nan
 INF = math.inf
@@ -112,6 +115,57 @@ def test_steps_run_in_the_order_in_which_they_are_declared() -> None:
     built = made.build(("x", "y"), values)
     np.testing.assert_array_equal(built.matrix, [[1.0, 0.0], [1.0, 1.0], [-1.0, 2.0], [0.5, NAN]])
     np.testing.assert_array_equal(values, before)
+
+
+number = st.floats(-1e9, 1e9, allow_nan=False)
+tables = st.integers(2, 12).flatmap(lambda rows: arrays(np.float64, (rows, 3), elements=number))
+
+
+@settings(deadline=None)
+@given(known=tables, asked=tables, holes=st.integers(0, 2**36 - 1), edges=st.lists(number, min_size=2, max_size=2))
+def test_steps_are_scikit_learns_own_to_the_last_bit(
+    known: Matrix, asked: Matrix, holes: int, edges: list[float]
+) -> None:
+    names = ("a", "b", "c")
+    # Not where scikit-learn itself would divide by nothing, or has no two bins to tell apart.
+    assume((np.ptp(known, axis=0) > 1e-6).all())
+    asked = asked.copy()
+    asked.flat[[index for index in range(asked.size) if holes >> index & 1]] = NAN
+    low, high = min(edges), max(edges)
+    impute, clip = SimpleImputer().fit(known), FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})
+    scale = StandardScaler().fit(known)
+    bins = KBinsDiscretizer(3, encode="ordinal", strategy="uniform").fit(scale.transform(known)[:, :1])
+    steps = (
+        Impute(values=dict(zip(names, impute.statistics_.tolist(), strict=True))),
+        Clip(bounds=dict.fromkeys(names, (low, high))),
+        Standardise(
+            moments={
+                name: Moments(mean=mean, scale=by)
+                for name, mean, by in zip(names, scale.mean_.tolist(), scale.scale_.tolist(), strict=True)
+            }
+        ),
+        Bin(edges={"a": tuple(bins.bin_edges_[0][1:-1].tolist())}),
+    )
+    wanted = scale.transform(clip.transform(impute.transform(asked)))
+    wanted[:, :1] = bins.transform(wanted[:, :1])
+    made = features(*(Feature(name=name, missing="native") for name in names), steps=steps)
+    np.testing.assert_array_equal(made.build(names, asked).matrix, wanted)
+
+
+def test_ten_thousand_features() -> None:
+    names = tuple(f"f{index}" for index in range(10_000))
+    many = features(*(Feature(name=name) for name in names))
+    values = np.arange(10_000.0)[None]
+    np.testing.assert_array_equal(many.build(names[::-1], values).matrix, values[:, ::-1])
+    values[0, 7] = NAN
+    assert many.build(names, values).row_error == ["f7: is missing and the model needs it"]
+    with pytest.raises(CallerError) as caught:
+        many.build((*names[:-1], "f0"), values)
+    assert caught.value.problem is Problem.DUPLICATE_FEATURE
+    with pytest.raises(CallerError) as caught:
+        THREE.build(names, values)
+    assert caught.value.problem is Problem.UNKNOWN_FEATURE
+    assert len(caught.value.detail) < 200
 
 
 def test_no_good_row() -> None:
