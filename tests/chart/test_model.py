@@ -76,8 +76,8 @@ def test_the_pod_template_alone_says_what_is_served() -> None:
 
 @pytest.mark.parametrize("workload", ["Deployment", "InferenceService"])
 def test_keys_are_taken_from_a_secret_and_everything_served_must_be_signed(workload: str) -> None:
-    plain = values("7", "65", pods={"workload": workload})
-    signed = changed(plain, pods={"trust": {"secret": "bundle-keys"}})
+    plain = values("7", "65", pods__workload=workload)
+    signed = changed(plain, pods__trust={"secret": "bundle-keys"})
     if workload == "Deployment":
         spec = template(render("model", signed), "rb-trend-stable")["spec"]
         (server,) = spec["containers"]
@@ -95,7 +95,7 @@ def test_keys_are_taken_from_a_secret_and_everything_served_must_be_signed(workl
 
 def test_one_track_may_trust_other_keys() -> None:
     canary = {**version("8"), "weight": 10, "trust": {"secret": "trial-keys"}}
-    release = render("model", values("7", "65", canary, pods={"trust": {"secret": "bundle-keys"}}))
+    release = render("model", values("7", "65", canary, pods__trust={"secret": "bundle-keys"}))
     secrets = {
         name: [
             volume["secret"]["secretName"]
