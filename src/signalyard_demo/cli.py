@@ -20,7 +20,7 @@ from signalyard.problems import SignalyardError
 @click.option("--small", is_flag=True, help="Generated trades, labelled as such; no network; a few seconds.")
 @click.option(
     "--wire",
-    type=click.Choice(["rest", "zeromq", "grpc", "all"]),
+    type=click.Choice(["rest", "zeromq", "redis", "grpc", "all"]),
     default="rest",
     show_default=True,
     help="How snapshots reach the router; all: the same ones over each wire, without faults, compared.",
