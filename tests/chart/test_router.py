@@ -141,3 +141,15 @@ def test_the_url_of_redis_comes_from_its_secret_and_nowhere_else() -> None:
     }
     plain = pod(render("router", {}))["containers"][0]["env"]
     assert not [each for each in plain if "REDIS" in each["name"]]
+
+
+def test_grpc_is_a_port_of_its_own_where_it_is_wanted() -> None:
+    plain, asked = render("router", {}), render("router", values_of("router", "06-grpc"))
+    assert "SIGNALYARD_GRPC_PORT" not in settings(plain)
+    assert settings(asked)["SIGNALYARD_GRPC_PORT"] == "8092"
+    ports = {each["name"]: each for each in asked.of("Service")["rel"]["spec"]["ports"]}
+    assert (ports["grpc"]["port"], ports["grpc"]["appProtocol"]) == (8092, "kubernetes.io/h2c")
+    assert {each["name"] for each in plain.of("Service")["rel"]["spec"]["ports"]} == {"http"}
+    policy = asked.of("NetworkPolicy")["rel"]["spec"]
+    assert {"port": 8092, "protocol": "TCP"} in policy["ingress"][0]["ports"]
+    assert {"port": 8092, "protocol": "TCP"} not in plain.of("NetworkPolicy")["rel"]["spec"]["ingress"][0]["ports"]
