@@ -11,10 +11,12 @@ import uvloop
 
 from signalyard_bench.inline import inline_decision, inline_row
 from signalyard_bench.report import Machine, Report, table
-from signalyard_bench.scenarios import CLIENT, SERVED, Row, Setting, soak
+from signalyard_bench.rounds import CLIENT, Row, Setting
+from signalyard_bench.runtime import RUNTIME
+from signalyard_bench.scenarios import SERVED, soak
 from signalyard_bench.wires import wires
 
-SCENARIOS = SERVED | {"inline": inline_row, "inline-decision": inline_decision}
+SCENARIOS = SERVED | RUNTIME | {"inline": inline_row, "inline-decision": inline_decision}
 """Those of a plain run; `soak` takes too long."""
 
 _ALL = SCENARIOS | {"wires": wires}

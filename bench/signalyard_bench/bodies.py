@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from signalyard import profile
 from signalyard_bench.load import Requests
 
 
@@ -30,20 +31,49 @@ def _post(path: str) -> bytes:
 _KINDS = 64
 
 
-def inference(model: str, features: int) -> Requests:
-    """One row by the Open Inference Protocol, as MLServer's documentation writes it."""
+def inference(model: str, features: int, rows: int = 1) -> Requests:
+    """``rows`` rows by the Open Inference Protocol, as MLServer's documentation writes it."""
+    return _turns(
+        model,
+        [
+            msgspec.json.encode(
+                {
+                    "inputs": [
+                        {
+                            "name": "predict",
+                            "shape": [rows, features],
+                            "datatype": "FP64",
+                            "data": [value for row in batch for value in row],
+                        }
+                    ]
+                }
+            )
+            for batch in _batches(features, rows)
+        ],
+    )
+
+
+def profiled(model: str, features: int, rows: int = 1) -> Requests:
+    """The same rows by our profile: with the names of their columns, and an id."""
+    columns = tuple(names(features))
+    return _turns(model, [profile.encode_request("b-1", columns, batch) for batch in _batches(features, rows)])
+
+
+def _batches(features: int, rows: int) -> list[list[list[float]]]:
+    count = _KINDS if rows == 1 else 4
+    all_rows = values(features, count * rows)
+    return [all_rows[index * rows : (index + 1) * rows] for index in range(count)]
+
+
+def _turns(model: str, bodies: Sequence[bytes]) -> Requests:
     head = _post(f"/v2/models/{model}/infer")
-    made = []
-    for row in values(features, _KINDS):
-        tensor = {"name": "predict", "shape": [1, features], "datatype": "FP64", "data": row}
-        body = msgspec.json.encode({"inputs": [tensor]})
-        made.append(head % (len(body), body))
+    made = [head % (len(body), body) for body in bodies]
     turn = 0
 
     def make() -> bytes:
         nonlocal turn
         turn += 1
-        return made[turn % _KINDS]
+        return made[turn % len(made)]
 
     return make
 

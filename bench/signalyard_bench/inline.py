@@ -13,7 +13,7 @@ import numpy as np
 from signalyard import Client, Outcome, Snapshot
 from signalyard_bench import ours, peer
 from signalyard_bench.bodies import names, values
-from signalyard_bench.scenarios import SERVER, Row, Setting, compared, folder
+from signalyard_bench.rounds import SERVER, Row, Setting, compared, folder
 from signalyard_bench.stats import percentile
 from signalyard_inline import InlineRouter, InlineSettings
 from signalyard_router.journal.settings import JournalSettings

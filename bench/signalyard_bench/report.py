@@ -7,7 +7,7 @@ from statistics import median
 
 import msgspec
 
-from signalyard_bench.scenarios import Row
+from signalyard_bench.rounds import Row
 
 
 class Machine(msgspec.Struct, frozen=True):

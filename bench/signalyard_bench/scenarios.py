@@ -5,147 +5,29 @@ says that two servers share core 0.
 """
 
 import asyncio
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
 from statistics import median
 
-import msgspec
-
 from signalyard_bench import ours, peer
-from signalyard_bench.bodies import columnar, inference, snapshots
-from signalyard_bench.load import Load, LoadError, Outcome, Requests
-from signalyard_bench.servers import Process, free_ports
+from signalyard_bench.bodies import columnar, snapshots
+from signalyard_bench.load import LoadError
+from signalyard_bench.rounds import (
+    CLIENT,
+    SERVER,
+    SYMBOLS,
+    Row,
+    Setting,
+    Subject,
+    compared,
+    folder,
+    split,
+    start_peers,
+    tables,
+    warm,
+)
 from signalyard_bench.stats import Ratio
-
-SERVER, CLIENT = 0, 1
-"""The cores."""
-
-_SYMBOLS = [f"i{index:04d}.SHFE" for index in range(64)]
-_PEERS = {"stock": "peer", "stock with httptools": "peer-httptools"}
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One row of the table: what was measured, round by round, and how it compares. ``unit`` is of ``ours`` and ``theirs``."""
-
-    scenario: str
-    what: str
-    unit: str
-    ours: list[float]
-    theirs: dict[str, list[float]] = {}
-    ratios: dict[str, Ratio] = {}
-    target: str = ""
-    reached: bool | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How much is measured, and where things are."""
-
-    root: Path
-    work: Path
-    rounds: int
-    seconds: float
-    soak_seconds: float
-
-    def environment(self, name: str) -> Path:
-        """An environment that the Makefile makes."""
-        return self.root / ".venv" / name
-
-    @property
-    def cache(self) -> Path:
-        """What is kept between runs."""
-        return self.root / ".cache" / "bench"
-
-
-class _RealNetwork:
-    async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        return await asyncio.get_running_loop().create_connection(factory, host, port)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A server under load, and what it is asked."""
-
-    process: Process
-    requests: Requests
-
-    async def closed(self, lanes: int, seconds: float) -> Outcome:
-        load = await self._connected(lanes)
-        try:
-            return _good(await load.closed(seconds))
-        finally:
-            load.close()
-
-    async def open(self, rate: float, lanes: int, seconds: float) -> Outcome:
-        load = await self._connected(lanes)
-        try:
-            return _good(await load.open(rate, seconds))
-        finally:
-            load.close()
-
-    async def _connected(self, lanes: int) -> Load:
-        load = Load(_RealNetwork(), time.perf_counter_ns, self.requests)
-        await load.connect("127.0.0.1", self.process.port, lanes)
-        return load
-
-
-def _good(outcome: Outcome) -> Outcome:
-    if set(outcome.statuses) != {200}:
-        raise LoadError(f"not every answer was 200: {outcome.statuses}")
-    return outcome
-
-
-def compared(
-    scenario: str,
-    what: str,
-    unit: str,
-    us: Sequence[float],
-    them: dict[str, list[float]],
-    target: str,
-    met: Callable[[float], bool],
-    note: str = "",
-) -> Row:
-    """A row whose target is a ratio to the first of the others."""
-    ratios = {name: Ratio.of(us, figures) for name, figures in them.items()}
-    first = next(iter(ratios.values()))
-    return Row(scenario, what, unit, list(us), them, ratios, target, met(first.median), note)
-
-
-@contextmanager
-def folder(setting: Setting, name: str) -> Iterator[Path]:
-    path = setting.work / name
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)  # journals grow by a gigabyte a minute; what failed is left for a look
-
-
-def start_peers(setting: Setting, work: Path, stack: ExitStack) -> dict[str, Subject]:
-    """Stock MLServer, as shipped and with httptools."""
-    model = peer.trained(setting.cache)
-    return {
-        name: Subject(
-            stack.enter_context(
-                peer.start(setting.environment(environment), work / environment, model, free_ports(3), SERVER)
-            ),
-            inference(peer.MODEL, peer.FEATURES),
-        )
-        for name, environment in _PEERS.items()
-    }
-
-
-async def warm(subjects: Sequence[Subject], seconds: float) -> None:
-    """Load each of them for a while, for nothing."""
-    for subject in subjects:
-        await subject.closed(8, seconds)
 
 
 async def alone(setting: Setting) -> list[Row]:
@@ -156,9 +38,9 @@ async def alone(setting: Setting) -> list[Row]:
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        subjects["router"] = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        subjects["router"] = Subject(router, snapshots(peer.FEATURES, SYMBOLS))
         await warm(list(subjects.values()), max(3.0, setting.seconds))
-        p50, p99, rate, cpu = (_tables(subjects) for _ in range(4))
+        p50, p99, rate, cpu = (tables(subjects) for _ in range(4))
         kinds: dict[str, int] = {}
         busy: list[float] = []
         for _ in range(setting.rounds):
@@ -182,10 +64,10 @@ async def alone(setting: Setting) -> list[Row]:
     note = f"client and model server kept the other core {median(busy):.0%} busy; {_said(kinds)}"
     scenario = "router alone"
     return [
-        compared(scenario, "answers a second, 32 connections", "/s", *_split(rate), ">= 7", lambda r: r >= 7, note),
-        compared(scenario, "server's CPU an answer, 32 connections", "us", *_split(cpu), "", lambda r: True),
-        compared(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 0.4", lambda r: r <= 0.4),
-        compared(scenario, "p99, 1 connection", "ms", *_split(p99), "", lambda r: True),
+        compared(scenario, "answers a second, 32 connections", "/s", *split(rate), ">= 7", lambda r: r >= 7, note),
+        compared(scenario, "server's CPU an answer, 32 connections", "us", *split(cpu), "", lambda r: True),
+        compared(scenario, "p50, 1 connection", "ms", *split(p50), "<= 0.4", lambda r: r <= 0.4),
+        compared(scenario, "p99, 1 connection", "ms", *split(p99), "", lambda r: True),
     ]
 
 
@@ -198,18 +80,21 @@ async def front(setting: Setting) -> list[Row]:
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        subjects["router"] = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        subjects["router"] = Subject(router, snapshots(peer.FEATURES, SYMBOLS))
         await warm(list(subjects.values()), max(3.0, setting.seconds))
-        p50, rate = _tables(subjects), _tables(subjects)
+        p50, p99, rate = tables(subjects), tables(subjects), tables(subjects)
         for _ in range(setting.rounds):
             for name, subject in subjects.items():
-                p50[name].append((await subject.closed(1, setting.seconds)).at(50))
+                outcome = await subject.closed(1, setting.seconds)
+                p50[name].append(outcome.at(50))
+                p99[name].append(outcome.at(99))
             for name, subject in subjects.items():
                 rate[name].append((await subject.closed(32, setting.seconds)).rate)
     scenario = "router and model server on one core"
     return [
-        compared(scenario, "p50, 1 connection", "ms", *_split(p50), "<= 1.75", lambda r: r <= 1.75),
-        compared(scenario, "answers a second, 32 connections", "/s", *_split(rate), "", lambda r: True),
+        compared(scenario, "p50, 1 connection", "ms", *split(p50), "<= 0.55", lambda r: r <= 0.55),
+        compared(scenario, "p99, 1 connection", "ms", *split(p99), "<= 0.65", lambda r: r <= 0.65),
+        compared(scenario, "answers a second, 32 connections", "/s", *split(rate), "", lambda r: True),
     ]
 
 
@@ -220,7 +105,7 @@ async def batch(setting: Setting) -> list[Row]:
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        single = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        single = Subject(router, snapshots(peer.FEATURES, SYMBOLS))
         symbols = [f"i{index:04d}.SHFE" for index in range(400)]
         hundred = Subject(router, columnar(peer.FEATURES, symbols, 100))
         await single.closed(8, max(3.0, setting.seconds))
@@ -257,7 +142,7 @@ async def hung(setting: Setting) -> list[Row]:
         model = stack.enter_context(ours.model_server(work, CLIENT, hang=True))
         document = ours.document(model.port, deadline=f"{deadline}ms")
         router = stack.enter_context(ours.router(setting.environment("router"), work, [document], SERVER))
-        subject = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        subject = Subject(router, snapshots(peer.FEATURES, SYMBOLS))
         await subject.open(rate / 4, 400, 2)
         outcomes = [await subject.open(rate, 400, 2 * setting.seconds) for _ in range(setting.rounds)]
     shares = [100 * outcome.within(deadline + 5) for outcome in outcomes]
@@ -294,14 +179,14 @@ async def routes(setting: Setting) -> list[Row]:
             ),
             "1 route": Subject(
                 stack.enter_context(ours.router(environment, work / "one", [ours.document(model.port)], SERVER)),
-                snapshots(peer.FEATURES, _SYMBOLS[:1]),
+                snapshots(peer.FEATURES, SYMBOLS[:1]),
             ),
         }
         for subject in subjects.values():  # each instrument is seen before it counts
             seen = 0
             while seen < 2 * instruments:
                 seen += len((await subject.closed(1, 1)).latencies)
-        p50, cpu = _tables(subjects), _tables(subjects)
+        p50, cpu = tables(subjects), tables(subjects)
         for _ in range(setting.rounds):
             for name, subject in subjects.items():
                 before = subject.process.cpu()
@@ -326,15 +211,15 @@ async def shadowed(setting: Setting) -> list[Row]:
         subjects = {
             "router": Subject(
                 stack.enter_context(ours.router(environment, work / "with", with_shadow, SERVER)),
-                snapshots(peer.FEATURES, _SYMBOLS),
+                snapshots(peer.FEATURES, SYMBOLS),
             ),
             "without a shadow": Subject(
                 stack.enter_context(ours.router(environment, work / "without", [ours.document(model.port)], SERVER)),
-                snapshots(peer.FEATURES, _SYMBOLS),
+                snapshots(peer.FEATURES, SYMBOLS),
             ),
         }
         await warm(list(subjects.values()), max(3.0, setting.seconds))
-        p99, p50 = _tables(subjects), _tables(subjects)
+        p99, p50 = tables(subjects), tables(subjects)
         for _ in range(2 * setting.rounds):
             for name, subject in subjects.items():
                 outcome = await subject.open(500, 64, setting.seconds)
@@ -342,8 +227,8 @@ async def shadowed(setting: Setting) -> list[Row]:
                 p50[name].append(outcome.at(50))
     scenario = "hung shadow, 500 snapshots a second"
     return [
-        compared(scenario, "live p99", "ms", *_split(p99), "<= 1.1", lambda r: r <= 1.1),
-        compared(scenario, "live p50", "ms", *_split(p50), "", lambda r: True),
+        compared(scenario, "live p99", "ms", *split(p99), "<= 1.1", lambda r: r <= 1.1),
+        compared(scenario, "live p50", "ms", *split(p50), "", lambda r: True),
     ]
 
 
@@ -400,7 +285,7 @@ async def soak(setting: Setting) -> list[Row]:
         router = stack.enter_context(
             ours.router(setting.environment("router"), work, [ours.document(model.port)], SERVER)
         )
-        subject = Subject(router, snapshots(peer.FEATURES, _SYMBOLS))
+        subject = Subject(router, snapshots(peer.FEATURES, SYMBOLS))
         await subject.closed(8, 3)
         rate = (await subject.closed(32, 3)).rate / 2
         p99: list[float] = []
@@ -430,15 +315,6 @@ async def soak(setting: Setting) -> list[Row]:
     ]
 
 
-def _tables(subjects: dict[str, Subject]) -> dict[str, list[float]]:
-    return {name: [] for name in subjects}
-
-
-def _split(table: dict[str, list[float]]) -> tuple[list[float], dict[str, list[float]]]:
-    others = dict(table)
-    return others.pop("router"), others
-
-
 def _said(kinds: dict[str, int]) -> str:
     total = sum(kinds.values())
     return ", ".join(f"{count / total:.1%} {kind}" for kind, count in sorted(kinds.items()))
@@ -453,4 +329,4 @@ SERVED = {
     "shadowed": shadowed,
     "reload": reload,
 }
-"""Those with servers."""
+"""Those of the router."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from signalyard_bench import ours, peer
 from signalyard_bench.bodies import columnar, snapshots
 from signalyard_bench.load import Outcome, Requests
-from signalyard_bench.scenarios import CLIENT, SERVER, Row, Setting, Subject, compared, folder, start_peers, warm
+from signalyard_bench.rounds import CLIENT, SERVER, Row, Setting, Subject, compared, folder, start_peers, warm
 from signalyard_bench.servers import Process, free_ports
 from signalyard_bench.zeromq import ZeromqLoad
 

@@ -1,0 +1,154 @@
+"""The model server against stock MLServer, the same LightGBM model in both."""
+
+import gc
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import lightgbm
+import numpy as np
+
+from signalyard_bench import ours, peer
+from signalyard_bench.bodies import inference, profiled, values
+from signalyard_bench.rounds import (
+    PEERS,
+    SERVER,
+    Row,
+    Setting,
+    Subject,
+    compared,
+    folder,
+    split,
+    start_peers,
+    tables,
+    warm,
+)
+from signalyard_bench.servers import Process, free_ports
+
+_OURS = "our model server"
+_PAUSE_REQUESTS = 200_000
+
+
+def _start(setting: Setting, work: Path, stack: ExitStack, rows: int = 1) -> dict[str, Subject]:
+    subjects = start_peers(setting, work, stack, rows)
+    bundles = peer.bundle(setting.cache)
+    process = stack.enter_context(ours.runtime(setting.environment("runtimes"), work, bundles, SERVER))
+    subjects[_OURS] = Subject(process, profiled(peer.MODEL, peer.FEATURES, rows))
+    return subjects
+
+
+async def fastlane(setting: Setting) -> list[Row]:
+    """One row a request, the servers alone on their core."""
+    with folder(setting, "fastlane") as work, ExitStack() as stack:
+        subjects = _start(setting, work, stack)
+        await warm(list(subjects.values()), max(3.0, setting.seconds))
+        p50, p99, rate, cpu = (tables(subjects) for _ in range(4))
+        for _ in range(setting.rounds):
+            for name, subject in subjects.items():
+                outcome = await subject.closed(1, setting.seconds)
+                p50[name].append(outcome.at(50))
+                p99[name].append(outcome.at(99))
+            for name, subject in subjects.items():
+                used = subject.process.cpu()
+                outcome = await subject.closed(32, setting.seconds)
+                cpu[name].append((subject.process.cpu() - used) / 1000 / len(outcome.latencies))
+                rate[name].append(outcome.rate)
+    scenario = "fast lane"
+    return [
+        compared(scenario, "answers a second, 32 connections", "/s", *split(rate, _OURS), ">= 10", lambda r: r >= 10),
+        compared(scenario, "server's CPU an answer, 32 connections", "us", *split(cpu, _OURS), "", lambda r: True),
+        compared(scenario, "p50, 1 connection", "ms", *split(p50, _OURS), "<= 0.25", lambda r: r <= 0.25),
+        compared(scenario, "p99, 1 connection", "ms", *split(p99, _OURS), "", lambda r: True),
+    ]
+
+
+async def thousand(setting: Setting) -> list[Row]:
+    """1,000 rows a request: what the server adds to the engine's own time on the same rows."""
+    count = 1000
+    booster = lightgbm.Booster(model_file=str(peer.trained(setting.cache)))
+    matrix = np.array(values(peer.FEATURES, count))
+    with folder(setting, "thousand") as work, ExitStack() as stack:
+        subjects = _start(setting, work, stack, count)
+        await warm(list(subjects.values()), setting.seconds)
+        share, whole = tables(subjects), tables(subjects)
+        engine: list[float] = []
+        for _ in range(setting.rounds):
+            engine.append(median(_timed(lambda: booster.predict(matrix, num_threads=1)) for _ in range(9)))
+            for name, subject in subjects.items():
+                elapsed = (await subject.closed(1, setting.seconds)).at(50)
+                whole[name].append(elapsed)
+                share[name].append(max(elapsed - engine[-1], 0.001))
+    note = f"the engine alone takes {median(engine):.2f} ms"
+    scenario = "1,000 rows in one request"
+    return [
+        compared(
+            scenario, "p50 less the engine's time", "ms", *split(share, _OURS), "<= 0.33", lambda r: r <= 0.334, note
+        ),
+        compared(scenario, "p50", "ms", *split(whole, _OURS), "", lambda r: True),
+    ]
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - began) / 1e6
+
+
+async def pauses(setting: Setting) -> list[Row]:
+    """The longest answer of 200,000 from the moment of being ready on, one connection; nothing is warmed up by us."""
+    longest: dict[str, list[float]] = {}
+    total = _PAUSE_REQUESTS if setting.seconds >= 2 else _PAUSE_REQUESTS // 20
+    for name in (_OURS, *PEERS):
+        with folder(setting, "pauses") as work, ExitStack() as stack:
+            if name == _OURS:
+                process = ours.runtime(setting.environment("runtimes"), work, peer.bundle(setting.cache), SERVER)
+                requests = profiled(peer.MODEL, peer.FEATURES)
+            else:
+                process = _stock(setting, work, name)
+                requests = inference(peer.MODEL, peer.FEATURES)
+            subject = Subject(stack.enter_context(process), requests)
+            made, worst = 0, 0.0
+            while made < total:
+                outcome = await subject.closed(1, 5)
+                gc.collect()  # the client's own garbage, while nobody is timed
+                made += len(outcome.latencies)
+                worst = max(worst, outcome.at(100))
+            longest[name] = [worst]
+    row = compared(
+        f"{total:,} requests after ready", "longest answer", "ms", *split(longest, _OURS), "", lambda r: True
+    )
+    return [row, Row(row.scenario, "longest answer", "ms", row.ours, target="<= 10 ms", reached=row.ours[0] <= 10)]
+
+
+async def start(setting: Setting) -> list[Row]:
+    """From the start of the process to being ready, and resident memory then."""
+    seconds: dict[str, list[float]] = {name: [] for name in (*PEERS, _OURS)}
+    memory: dict[str, list[float]] = {name: [] for name in (*PEERS, _OURS)}
+    for _ in range(setting.rounds):
+        for name in seconds:
+            with folder(setting, "start") as work:
+                bundles = peer.bundle(setting.cache)
+                began = time.perf_counter_ns()
+                if name == _OURS:
+                    process = ours.runtime(setting.environment("runtimes"), work, bundles, SERVER)
+                else:
+                    process = _stock(setting, work, name)
+                with process:
+                    seconds[name].append((time.perf_counter_ns() - began) / 1e9)
+                    memory[name].append(process.memory() / 2**20)
+    scenario = "start of a model server"
+    return [
+        compared(scenario, "to ready", "s", *split(seconds, _OURS), "<= 1", lambda r: r <= 1),
+        compared(scenario, "resident memory", "MiB", *split(memory, _OURS), "<= 1", lambda r: r <= 1),
+    ]
+
+
+def _stock(setting: Setting, work: Path, name: str) -> Process:
+    environment = setting.environment(PEERS[name])
+    return peer.start(environment, work, peer.trained(setting.cache), free_ports(3), SERVER)
+
+
+RUNTIME = {"fastlane": fastlane, "thousand": thousand, "pauses": pauses, "start": start}
+"""The scenarios of the model server."""
