@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from signalyard import profile
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard_runtimes import engines
@@ -94,6 +95,12 @@ class Scorer:
             confidence=confidences,
             row_error=row_error,
         )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that the profile gives this model."""
+        confidence = (profile.CONFIDENCE,) if self.card.calibrated else ()
+        return (profile.SCORE, *confidence, profile.ROW_ERROR)
 
     def row(self, columns: tuple[str, ...]) -> OneRow:
         """A way for single rows of ``columns``, for one thread: its memory is kept from row to row.

@@ -29,6 +29,7 @@ from signalyard._server.bounds import ConnectionSettings
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.manifest import Manifest
+from signalyard_runtimes.lanes.binary import BinaryLane
 from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.front import Front
 from signalyard_runtimes.lanes.server import HttpServer
@@ -103,7 +104,10 @@ async def _serve(settings: ServeSettings) -> None:
     )
     targets = Targets(registry, data_plane)
     front = Front(
-        rest_app(mlserver, data_plane, handlers, readiness), [FastLane(targets)], HttpMetrics(), settings.max_body_bytes
+        rest_app(mlserver, data_plane, handlers, readiness),
+        [FastLane(targets), BinaryLane(targets)],
+        HttpMetrics(),
+        settings.max_body_bytes,
     )
     rest = await HttpServer.start(http_socket, front, ConnectionSettings(max_body_bytes=settings.max_body_bytes))
     front.metrics.watch(lambda: len(rest.open.tasks), lambda: len(rest.open.connections))

@@ -3,7 +3,8 @@
 On top of the Open Inference Protocol it fixes names, shapes and meanings.
 
 Request: one FP64 input ``features`` of shape [rows, k], flat and row-major; its parameter ``columns`` is a JSON array of the
-k feature names (a string, because the protocol's gRPC form carries no lists). ``null`` or NaN means "missing".
+k feature names (a string, because the protocol's gRPC form carries no lists); a client that can give a tensor no parameters may
+give it as the request's. ``null`` or NaN means "missing".
 
 Response: ``score`` FP64 [rows]; ``confidence`` FP64 [rows] if the model is calibrated; ``row_error`` BYTES [rows], empty where
 the row is good. A bad row's score and confidence are ``null``. ``model_version`` is always there, and so is the response's

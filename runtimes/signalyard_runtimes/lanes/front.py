@@ -21,6 +21,7 @@ from signalyard_runtimes.mlserver.rest import INTERNAL, App
 _log = logging.getLogger("signalyard.serve")
 
 _ENCODING = b"content-encoding"
+_PROBED = {name: Answer(200, JSON, orjson.dumps({name: True})) for name in ("live", "ready")}
 
 
 class Lane(Protocol):
@@ -64,13 +65,23 @@ class Front:
         return answer._replace(status=code)
 
     async def _answer(self, request: Request) -> Answer:
-        if any(name == _ENCODING for name, _ in request.headers):
+        answer = await self._by_lane(request)
+        if answer is None and any(name == _ENCODING for name, _ in request.headers):
             self._unpack(request)
+            answer = await self._by_lane(request)
+        if answer is None:
+            answer = await asgi.call(self._app, request)
+            if not answer.body and answer.status == 200:
+                # MLServer leaves the body out that the protocol has for its probes, and that KServe's client reads.
+                return _PROBED.get(request.path.rpartition("/")[2], answer)
+        return answer
+
+    async def _by_lane(self, request: Request) -> Answer | None:
         for lane in self._lanes:
             answer = await lane.answer(request)
             if answer is not None:
                 return answer
-        return await asgi.call(self._app, request)
+        return None
 
     def _unpack(self, request: Request) -> None:
         """A packed body becomes a plain one, within the bound for plain ones: MLServer's own way has none.

@@ -1,9 +1,13 @@
 """MLServer's gRPC service with the caller's deadline, our readiness, and codes that say whose fault an error was."""
 
+import asyncio
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 from mlserver.errors import MLServerError
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelInferResponseConverter, ModelMetadataResponseConverter
@@ -14,6 +18,12 @@ from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 from signalyard.problems import Problem, error
 from signalyard_runtimes.mlserver import budget
 from signalyard_runtimes.mlserver.readiness import Readiness
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_Answer = health_pb2.HealthCheckResponse
+_WATCH_SECONDS = 1.0
+"""How soon somebody who watches hears of a change."""
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -67,6 +77,30 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         return ModelInferResponseConverter.from_types(answer, use_raw=bool(request.raw_input_contents))
 
 
+class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """The standard health service: of the server and of its one service, read off the readiness when it is asked for."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
+        if request.service not in ("", SERVICE):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r}")
+        return self._now()
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        last = None
+        while True:
+            now = self._now() if request.service in ("", SERVICE) else _Answer(status=_Answer.SERVICE_UNKNOWN)
+            if now != last:
+                yield now
+                last = now
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    def _now(self) -> Any:
+        return _Answer(status=_Answer.SERVING if self._readiness.open else _Answer.NOT_SERVING)
+
+
 async def _abort(context: Any, exc: MLServerError) -> None:
     await context.abort(_CODES.get(exc.status_code, grpc.StatusCode.INTERNAL), str(exc))
 
@@ -83,6 +117,8 @@ async def start(
     # Without this, Linux lets a second server take a share of the first one's connections.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_GRPCInferenceServiceServicer_to_server(servicer(data_plane, handlers, readiness), server)
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(readiness), server)
+    reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), server)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as exc:

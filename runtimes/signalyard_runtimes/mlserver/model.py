@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
+import numpy as np
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataModelResponse, Parameters, ResponseOutput
 from mlserver.utils import to_absolute_path
 
@@ -140,12 +141,18 @@ class BundleModel:
 def _read(payload: InferenceRequest) -> tuple[tuple[str, ...], Matrix]:
     """The request's columns and values. Raises CallerError."""
     names = [tensor.name for tensor in payload.inputs]
+    if names and profile.INPUT not in names:
+        return _read_columns(payload)
     if names != [profile.INPUT]:
         raise error(Problem.INVALID_SNAPSHOT, f"must be exactly one, named '{profile.INPUT}', not {names}", "/inputs")
     tensor = payload.inputs[0]
     if tensor.datatype != "FP64":
         raise error(Problem.INVALID_SNAPSHOT, f"must be FP64, not {tensor.datatype}", "/inputs/0/datatype")
-    columns = profile.decode_columns(getattr(tensor.parameters, profile.COLUMNS_PARAMETER, None))
+    # A client that cannot give a tensor parameters, as Triton's, gives the request's.
+    given = getattr(tensor.parameters, profile.COLUMNS_PARAMETER, None)
+    if given is None:
+        given = getattr(payload.parameters, profile.COLUMNS_PARAMETER, None)
+    columns = profile.decode_columns(given)
     shape = list(tensor.shape)
     if len(shape) != 2 or shape[0] < 1 or shape[1] != len(columns):
         raise error(
@@ -159,9 +166,35 @@ def _read(payload: InferenceRequest) -> tuple[tuple[str, ...], Matrix]:
     return columns, to_values(data, shape[0], shape[1])
 
 
+def _read_columns(payload: InferenceRequest) -> tuple[tuple[str, ...], Matrix]:
+    """One tensor a feature, as MLServer's clients send a data frame: each names its column. Raises CallerError."""
+    columns = tuple(tensor.name for tensor in payload.inputs)
+    rows = payload.inputs[0].shape[0] if payload.inputs[0].shape else 0
+    values = []
+    for index, tensor in enumerate(payload.inputs):
+        pointer = f"/inputs/{index}"
+        if tensor.datatype != "FP64":
+            raise error(Problem.INVALID_SNAPSHOT, f"must be FP64, not {tensor.datatype}", f"{pointer}/datatype")
+        if list(tensor.shape) not in ([rows], [rows, 1]) or rows < 1:
+            raise error(
+                Problem.INVALID_SNAPSHOT,
+                f"{tensor.name!r} must be [rows] with at least one row, or the input be '{profile.INPUT}'; it is {list(tensor.shape)}",
+                f"{pointer}/shape",
+            )
+        data = tensor.data.root
+        if not isinstance(data, list):
+            raise error(Problem.INVALID_SNAPSHOT, "must be an array", f"{pointer}/data")
+        try:
+            values.append(to_values(data, rows, 1))
+        except CallerError as exc:
+            details = exc.details
+            raise error(details.code, details.detail, (details.pointer or "").replace("/inputs/0", pointer, 1)) from exc
+    return columns, np.hstack(values)
+
+
 def _wanted(payload: InferenceRequest, scorer: Scorer) -> frozenset[str]:
     """The names of the outputs to give: those asked for, all where none is. Raises CallerError."""
-    known = (profile.SCORE, *((profile.CONFIDENCE,) if scorer.card.calibrated else ()), profile.ROW_ERROR)
+    known = scorer.outputs
     names = [output.name for output in payload.outputs or ()]
     for index, name in enumerate(names):
         if name not in known:
