@@ -112,8 +112,11 @@ def checkpoint_number(name: str) -> int:
 
 
 async def encode(checkpoint: Checkpoint) -> AsyncIterator[bytes]:
-    """The file's content in pieces. The event loop gets its turn within each of them, and no more than one is held: what a whole
-    checkpoint takes at once, the process would keep."""
+    """The file's content in pieces, once: it takes the decisions out of the state.
+
+    The event loop gets its turn within each piece, and meanwhile the gate forgets what is in the state and remembers as much
+    again. Held to the end, both together and the whole content would be what the process takes of memory from then on.
+    """
     piece = bytearray()
     hasher = hashlib.sha256()
     async for part in _parts(checkpoint):
@@ -141,7 +144,7 @@ async def _parts(checkpoint: Checkpoint) -> AsyncIterator[_Part]:
         plans=state.plans,
     )
     made: list[Iterator[_Part]] = [
-        (_Recent(items) for items in _slices(state.recent)),
+        (_Recent(items) for items in _taken(state.recent)),
         (_Instruments(items) for items in _slices(zip(state.keys, state.instruments, strict=True))),
         (_Instruments((), items) for items in _slices(checkpoint.contracts)),
         (_Instruments((), (), items) for items in _slices(zip(state.side_keys, state.sides, strict=True))),
@@ -154,6 +157,14 @@ async def _parts(checkpoint: Checkpoint) -> AsyncIterator[_Part]:
         for part in parts:
             await asyncio.sleep(0)
             yield part
+
+
+def _taken(items: list[_Item]) -> Iterator[list[_Item]]:
+    items.reverse()  # a list gives up its end cheaply, and its beginning not
+    while items:
+        part = items[-_SLICE:]
+        del items[-_SLICE:]
+        yield part[::-1]
 
 
 def _slices(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -46,7 +46,7 @@ class GateState(msgspec.Struct, frozen=True):
 
     The members of the sequences never change, so a state may be written piece by piece while its gate goes on. ``keys`` are those
     of ``instruments``, one each; ``signals`` and ``flats`` hold ascending times a book, ``recent`` the remembered decisions, oldest
-    first; ``side_keys`` are the groups' books and the instruments of ``sides``.
+    first, for one reader to take out of it; ``side_keys`` are the groups' books and the instruments of ``sides``.
     """
 
     keys: Sequence[Key] = ()
@@ -57,7 +57,7 @@ class GateState(msgspec.Struct, frozen=True):
     plans: Mapping[str, Progress] = {}
     signals: Mapping[str, Sequence[int]] = {}
     flats: Mapping[str, Sequence[int]] = {}
-    recent: Sequence[Decision] = ()
+    recent: list[Decision] = []
     groups: Sequence[GroupRecord] = ()
     side_keys: Sequence[Key] = ()
     sides: Sequence[Sides] = ()

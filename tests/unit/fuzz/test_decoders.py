@@ -23,10 +23,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from signalyard import client, profile
+from signalyard import _bodies, client, profile
 from signalyard._server.connection import Connection as ServerConnection
 from signalyard.problems import CATALOGUE, SignalyardError
 from signalyard.profile import Feature, FeatureSchema, ModelCard, ScoredRows
+from signalyard.wire import Snapshot
 from signalyard_router.adapters.files.store import FileRouteStore
 from signalyard_router.adapters.http.admin import AdminApp, Tokens, read_tokens
 from signalyard_router.adapters.http.app import App
@@ -571,7 +572,11 @@ def checkpoint(journal: bytes) -> list[Any]:
         made = Checkpoint(
             segment=tail.segment, seq=tail.seq, digest=tail.digest, t=TS, epoch=1, clock="wall", state=gate.snapshot()
         )
-        return [json.loads(line) for line in asyncio.run(encode_checkpoint(made))]
+
+        async def content() -> bytes:
+            return b"".join([piece async for piece in encode_checkpoint(made)])
+
+        return [json.loads(line) for line in asyncio.run(content()).splitlines()]
 
 
 @fuzz(150)
@@ -735,11 +740,14 @@ DECISION = json.loads(
 PROBLEM = {"type": "about:blank", "code": "overloaded", "title": "x", "status": 503, "detail": "d", "pointer": "/a"}
 
 
+ASKED = [Snapshot(symbol="rb1.SHFE", ts_event=1, features={"p": 0.5})]
+
+
 @fuzz(300)
 @given(body=bodies(DECISION, [DECISION], PROBLEM), status=st.sampled_from([200, 404, 422, 503]))
 def test_answers_to_the_client(body: bytes, status: int) -> None:
     if status == 200:
-        documented(lambda: client._decode(client._decisions_decoder, body))
+        documented(lambda: _bodies.read_decisions(ASKED, body))
     else:
         problem = client._problem(client._http.Answer(status, body))
         assert isinstance(problem, SignalyardError)
