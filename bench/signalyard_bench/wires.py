@@ -1,14 +1,22 @@
 """``make bench-wires``: every wire into the router, single snapshots and batches, against stock MLServer in the same run.
 
-The router has core 0; the client, and a model server that answers at once, have core 1, as in `alone`. Rates are snapshots a second; a
-batch is one columnar request. Stock answers its single rows by REST.
+The router has core 0; the client, and a model server that answers at once, have core 1, as in `alone`, and so has the Redis server. Rates
+are snapshots a second; a batch is one columnar request. Stock answers its single rows by REST. The clients of REST and ZeroMQ are made
+for load; those of Redis and gRPC are the ones that ship, which are busy before the router is, so that their rates are theirs, and the
+router's CPU a snapshot is what compares.
 """
 
-from collections.abc import Mapping
+import asyncio
+import time
+from array import array
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
+from signalyard.wires.grpc import GrpcWire
+from signalyard.wires.redis import RedisWire
+from signalyard.wires.wire import Wire
 from signalyard_bench import ours, peer
 from signalyard_bench.bodies import columnar, snapshots
 from signalyard_bench.load import Outcome, Requests
@@ -18,6 +26,8 @@ from signalyard_bench.zeromq import ZeromqLoad
 
 BATCHES = (1, 10, 100)
 _SYMBOLS = [f"i{index:04d}.SHFE" for index in range(400)]
+_HOST = "127.0.0.1"
+_BUDGET_US = 1_000_000
 _LANES: Mapping[int, int] = {1: 32, 10: 8, 100: 2}
 """Requests under way while the rate is measured, by the rows of each: the router is busy, and no queue is long."""
 
@@ -43,8 +53,39 @@ class _Zeromq:
             load.close()
 
 
-def _wires(process: Process, address: str, requests: Requests) -> dict[str, Loaded]:
-    return {"REST": Subject(process, requests), "ZeroMQ": _Zeromq(address, requests)}
+@dataclass(frozen=True)
+class _Shipped:
+    """The wire of a client that ships."""
+
+    open: Callable[[], Wire]
+    requests: Requests
+
+    async def closed(self, lanes: int, seconds: float) -> Outcome:
+        wire = self.open()
+        latencies: array[int] = array("q")
+        began = time.perf_counter_ns()
+        until = began + int(seconds * 1e9)
+
+        async def lane() -> None:
+            while (now := time.perf_counter_ns()) < until:
+                await wire.predict(self.requests().partition(b"\r\n\r\n")[2], _BUDGET_US)
+                latencies.append(time.perf_counter_ns() - now)
+
+        try:
+            await asyncio.gather(*(lane() for _ in range(lanes)))
+        finally:
+            await wire.close()
+        took = (time.perf_counter_ns() - began) / 1e9
+        return Outcome(array("q", sorted(latencies)), took, {200: len(latencies)}, {})
+
+
+def _over(process: Process, zeromq: str, redis: str, grpc: str, requests: Requests) -> dict[str, Loaded]:
+    return {
+        "REST": Subject(process, requests),
+        "ZeroMQ": _Zeromq(zeromq, requests),
+        "Redis": _Shipped(lambda: RedisWire(redis), requests),
+        "gRPC": _Shipped(lambda: GrpcWire(grpc), requests),
+    }
 
 
 async def wires(setting: Setting) -> list[Row]:
@@ -52,26 +93,32 @@ async def wires(setting: Setting) -> list[Row]:
     with folder(setting, "wires") as work, ExitStack() as stack:
         peers = start_peers(setting, work, stack)
         model = stack.enter_context(ours.model_server(work, CLIENT))
-        address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+        ports = free_ports(3)
+        zeromq, redis, grpc = f"tcp://{_HOST}:{ports[0]}", f"redis://{_HOST}:{ports[1]}/0", f"{_HOST}:{ports[2]}"
+        stack.enter_context(ours.redis(setting.environment("valkey"), work, ports[1], CLIENT))
         router = stack.enter_context(
             ours.router(
                 setting.environment("router"),
                 work,
                 [ours.document(model.port)],
                 SERVER,
-                options=("--zeromq-requests", address),
+                options=[
+                    *("--zeromq-requests", zeromq, "--grpc-port", str(ports[2])),
+                    *("--redis", redis, "--redis-in", "stream", "--redis-consumer", "bench"),
+                ],
             )
         )
         loaded: dict[tuple[str, int], Loaded] = {}
         for rows in BATCHES:
             requests = snapshots(peer.FEATURES, _SYMBOLS) if rows == 1 else columnar(peer.FEATURES, _SYMBOLS, rows)
-            for wire, subject in _wires(router, address, requests).items():
+            for wire, subject in _over(router, zeromq, redis, grpc, requests).items():
                 loaded[wire, rows] = subject
         await warm(list(peers.values()), max(3.0, setting.seconds))
         for (_, rows), subject in loaded.items():
             await subject.closed(_LANES[rows], max(1.0, setting.seconds / 2))
         p50: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
         rate: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
+        cpu: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
         stock_p50: dict[str, list[float]] = {name: [] for name in peers}
         stock_rate: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(setting.rounds):
@@ -80,7 +127,10 @@ async def wires(setting: Setting) -> list[Row]:
                 stock_rate[name].append((await stock.closed(32, setting.seconds)).rate)
             for (wire, rows), subject in loaded.items():
                 p50[wire, rows].append((await subject.closed(1, setting.seconds)).at(50))
-                rate[wire, rows].append((await subject.closed(_LANES[rows], setting.seconds)).rate * rows)
+                used = router.cpu()
+                outcome = await subject.closed(_LANES[rows], setting.seconds)
+                cpu[wire, rows].append((router.cpu() - used) / 1000 / len(outcome.latencies) / rows)
+                rate[wire, rows].append(outcome.rate * rows)
     found: list[Row] = []
     for (wire, rows), figures in p50.items():
         what = "a snapshot" if rows == 1 else f"a batch of {rows}"
@@ -94,4 +144,11 @@ async def wires(setting: Setting) -> list[Row]:
             if wire == "ZeroMQ":
                 target, met = ">= 1", (lambda ratio: ratio >= 1)
         found.append(compared(wire, f"snapshots a second, {what}", "/s", figures, them, target, met))
+    for (wire, rows), figures in cpu.items():
+        what = "single" if rows == 1 else f"in batches of {rows}"
+        them = {"REST": cpu["REST", rows]} if wire != "REST" else {}
+        if them:
+            found.append(compared(wire, f"router's CPU a snapshot, {what}", "us", figures, them, "", lambda _: True))
+        else:
+            found.append(Row(wire, f"router's CPU a snapshot, {what}", "us", figures))
     return found
