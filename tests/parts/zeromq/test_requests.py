@@ -203,6 +203,7 @@ def test_a_shutdown_under_load_loses_no_request(play):
 def test_snapshots_of_a_publisher_are_decided_on(play):
     async def scenario(stage):
         publisher = stage.context.socket(zmq.XPUB)
+        stage.peers.append(publisher)
         publisher.setsockopt(zmq.LINGER, 0)
         port = publisher.bind_to_random_port("tcp://127.0.0.1")
         other = type(stage)(requests="", signals="", snapshots=(f"tcp://127.0.0.1:{port}",), max_in_flight=4)
