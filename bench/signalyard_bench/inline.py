@@ -19,8 +19,9 @@ from signalyard_inline import InlineRouter, InlineSettings
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_runtimes import inline
 
-_BLOCK = 50
-"""Calls of one kind before it is the other's turn, so that what disturbs the machine disturbs both."""
+_BLOCK = 500
+"""Calls of one kind before it is the other's turn, so that what disturbs the machine disturbs both; so many that the first one, which finds the
+caches full of the other kind, is not the 99th percentile."""
 _ROWS = 1024
 _SYMBOLS = 64
 _DEADLINE = 10.0
@@ -65,7 +66,9 @@ async def inline_decision(setting: Setting) -> list[Row]:
             ours.router(setting.environment("router"), work, [ours.document(server.port)], SERVER)
         )
         client = stack.enter_context(Client(f"http://127.0.0.1:{router.port}", _DEADLINE))
-        settings = InlineSettings(bundles, work / "own", journal=JournalSettings(folder=str(work / "own-journal")))
+        settings = InlineSettings(
+            models=bundles, routes=work / "own", journal=JournalSettings(folder=str(work / "own-journal"))
+        )
         own = stack.enter_context(InlineRouter(settings, _DEADLINE))
         rows = [dict(zip(names(peer.FEATURES), row, strict=True)) for row in values(peer.FEATURES, _ROWS)]
         turn = iter(range(10**12))

@@ -37,7 +37,7 @@ class InlineRouter:
             decision = router.decide(Snapshot(symbol="rb2410.SHFE", ts_event=..., features={"close": 3512.0}))
 
     ``deadline`` is in seconds, for calls that name none of their own. It belongs to the process that made it: after a fork, and after
-    close(), its methods raise RuntimeError.
+    close(), its methods raise RuntimeError; what is still under way a second after close() raises RouterError (draining).
     """
 
     def __init__(
@@ -118,6 +118,8 @@ class _Home:
             if done.done():
                 raise
             raise error(Problem.DEADLINE_EXCEEDED, "the deadline passed while the router decided") from exc
+        except concurrent.futures.CancelledError as exc:
+            raise error(Problem.DRAINING, "the router was closed before it had decided") from exc
 
     async def _known(self, work: Coroutine[Any, Any, _T]) -> _T:
         task = asyncio.current_task()

@@ -8,7 +8,7 @@ from signalyard_router.main import ProcessSettings
 from signalyard_router.settings import RouterSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InlineSettings:
     """Everything that a router in process is told. The journal is its own: one process writes there, this one."""
 

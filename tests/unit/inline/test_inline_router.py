@@ -341,6 +341,29 @@ def test_a_call_that_is_under_way_at_the_end_is_answered(place, monkeypatch: pyt
     assert found == [Outcome.EMITTED]
 
 
+def test_a_call_that_does_not_end_is_given_up_at_the_end(place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signalyard_inline.blocking._SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("signalyard_inline.model._PROMPT", 0)
+    entered, go = threading.Event(), threading.Event()
+    place.route(deadline="60s")
+    router = InlineRouter(place.settings, PATIENCE)
+    monkeypatch.setattr(inline.InlineModel, "score", lambda self, row: (entered.set(), go.wait(PATIENCE), 0.9)[-1])
+    found: list[Problem] = []
+
+    def ask() -> None:
+        with pytest.raises(RouterError) as caught:
+            router.decide(snapshot())
+        found.append(caught.value.problem)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert entered.wait(PATIENCE)
+    router.close()
+    asking.join()
+    go.set()
+    assert found == [Problem.DRAINING]
+
+
 # On a strategy's own loop ------------------------------------------------------------------------------------------------
 
 
