@@ -87,16 +87,17 @@ def test_a_dead_consumers_entries_are_taken_over_and_decided_once(play):
 
 def test_a_lost_acknowledgement_is_made_up_for(play):
     async def scenario(stage):
-        for before in (True, False):
+        cases = [(True, 0.1), (False, 0.1), (True, 3.0)]
+        for number, (before, pause) in enumerate(cases, 1):
             stage.server.lost, stage.server.before = 1, before
-            source = stage.source()
-            entry = stage.snapshot(1 if before else 2, reply=REPLY)
+            source = stage.source(first_pause_seconds=pause, longest_pause_seconds=3.0)
+            entry = stage.snapshot(number, reply=REPLY)
             source.start()
-            await asyncio.sleep(5)  # sooner than anything is taken over
+            await asyncio.sleep(10)  # sooner than anything is taken over
             assert entry in stage.server.acknowledged
             assert not stage.server.pending
             await source.drain(5)
-        assert len(stage.router.journal) == 2
+        assert len(stage.router.journal) == len(cases)
 
     play(scenario)
 

@@ -251,14 +251,18 @@ class StreamSource:
                 await self._close_up(done)
                 self._metrics.fine("replies")
                 pause.over()
+                lost = False
             except RedisWireError as exc:
-                # Whatever of it was done: the entries are read again, and the journal knows them.
-                self._doubt = True
+                lost = True
                 seconds = pause.next()
                 self._failed("replies", exc, seconds)
                 await asyncio.sleep(seconds)
             finally:
                 self._release([each.id for each in done])
+            if lost:
+                # Whatever of it was done: the entries are read again, and the journal knows them. Not sooner: what is under way
+                # here would be passed over.
+                self._doubt = True
 
     def _release(self, ids: Sequence[bytes]) -> None:
         for entry_id in ids:
