@@ -35,7 +35,7 @@ def _single_thread() -> None:
 
 @click.group()
 def bundle() -> None:
-    """Pack, verify, inspect, push and pull model bundles.
+    """Pack, sign, verify, inspect, push and pull model bundles.
 
     A bundle is one folder that never changes: the model, its features, its calibration, the versions that it was made with, and
     golden rows with the scores they must give. docs/bundles.md describes it field by field.

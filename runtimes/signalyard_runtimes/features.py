@@ -21,6 +21,7 @@ Mask = npt.NDArray[np.bool_]
 
 _COLUMNS_POINTER = f"/inputs/0/parameters/{COLUMNS_PARAMETER}"
 _KNOWN_ORDERS = 64
+_LISTED = 50
 LARGEST = float(np.finfo(np.float64).max)
 _NUMBER_TYPES = frozenset((float, int, type(None)))
 
@@ -95,13 +96,14 @@ class Features:
     def _find_order(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp]:
         places = {name: index for index, name in enumerate(columns)}
         if len(places) != len(columns):
-            twice = next(name for index, name in enumerate(columns) if name in columns[:index])
+            twice = next(name for index, name in enumerate(columns) if places[name] != index)
             raise error(Problem.DUPLICATE_FEATURE, f"the feature {twice!r} is given twice", _COLUMNS_POINTER)
+        known = frozenset(self._names)
         for name in columns:
-            if name not in self._names:
+            if name not in known:
                 raise error(
                     Problem.UNKNOWN_FEATURE,
-                    f"the feature {name!r} is none of the model's: {', '.join(self._names)}",
+                    f"the feature {name!r} is none of the model's: {_listed(self._names)}",
                     _COLUMNS_POINTER,
                 )
         for feature in self._features:
@@ -160,6 +162,12 @@ def to_values(data: Sequence[object], rows: int, width: int) -> Matrix:
         return np.array(data, dtype=np.float64).reshape(rows, width)
     except OverflowError as exc:
         raise _wrong_data("a whole number is larger than FP64 can hold") from exc
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """So many of them as a reader looks through."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _wrong_data(detail: str) -> Exception:

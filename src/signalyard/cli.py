@@ -9,7 +9,7 @@ from signalyard.problems import SignalyardError
 
 _GROUP = "signalyard.commands"
 _SUMMARIES = {
-    "bundle": "Pack, verify, inspect, push and pull model bundles.",
+    "bundle": "Pack, sign, verify, inspect, push and pull model bundles.",
     "serve": "Serve the bundles of a folder by the Open Inference Protocol.",
     "router": "Run the signal router.",
     "journal": "Read, verify, query and replay a router's journal.",

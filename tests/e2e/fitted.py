@@ -1,5 +1,6 @@
 """Fits a small model with the one framework that an image has, and packs it: `python fitted.py FRAMEWORK FOLDER`. Runs in that image."""
 
+import base64
 import importlib
 import io
 import sys
@@ -29,10 +30,27 @@ def of_sklearn(x: Any, y: Any) -> bytes:
     return pickled.getvalue()
 
 
+def of_xgboost(x: Any, y: Any) -> bytes:
+    """In its UBJ form."""
+    xgboost = importlib.import_module("xgboost")
+    data = xgboost.DMatrix(x, y, feature_names=["p"])
+    return bytes(xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 5).save_raw("ubj"))
+
+
+def of_onnx(x: Any, y: Any) -> bytes:
+    """A sigmoid: what runs graphs makes none."""
+    return base64.b64decode(
+        "CAk6YAoaCghmZWF0dXJlcxIFc2NvcmUiB1NpZ21vaWQSBXNtYWxsWh4KCGZlYXR1cmVzEhIKEAgBEgwKBhIEcm93cwoCCAFiGwoFc2NvcmUSEgoQCAESDAoGEgRyb3dzCgIIAUIECgAQEQ=="
+    )
+
+
+_FITTED = {"lightgbm": of_lightgbm, "sklearn": of_sklearn, "xgboost": of_xgboost, "onnx": of_onnx}
+
+
 def main(framework: str, folder: str) -> None:
     x = np.linspace(-1.0, 1.0, 200).reshape(-1, 1)
     y = (x[:, 0] > 0.1).astype(int)
-    artifact = {"lightgbm": of_lightgbm, "sklearn": of_sklearn}[framework](x, y)
+    artifact = _FITTED[framework](x, y)
     spec = PackSpec(
         name="small",
         version="1",

@@ -28,9 +28,28 @@ print(json.dumps({
     "writable": [place for place in ("/", "/opt/signalyard", "/etc", "/usr") if os.access(place, os.W_OK)],
 }))
 """
-FRAMEWORKS = ("numpy", "pandas", "scipy", "lightgbm", "sklearn", "xgboost", "joblib", "cloudpickle", "mlserver")
+FRAMEWORKS = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "lightgbm",
+    "sklearn",
+    "xgboost",
+    "joblib",
+    "skops",
+    "onnxruntime",
+    "torch",
+    "tensorflow",
+    "cloudpickle",
+    "mlserver",
+)
 
-OWN = {"lightgbm": {"lightgbm"}, "sklearn": {"sklearn", "joblib"}}
+OWN = {
+    "lightgbm": {"lightgbm"},
+    "sklearn": {"sklearn", "joblib", "skops"},
+    "xgboost": {"xgboost"},
+    "onnx": {"onnxruntime"},
+}
 """What is in the image of a framework beside what all have."""
 FITTED = Path(__file__).with_name("fitted.py")
 

@@ -207,11 +207,12 @@ def check_description(description: Description) -> None:
     names = description.schema.names
     if not names:
         raise invalid("a model has at least one feature", "/schema/features")
+    places = {name: index for index, name in reversed(list(enumerate(names)))}
     for index, feature in enumerate(description.schema.features):
         pointer = f"/schema/features/{index}"
         if not feature.name or not feature.name.isprintable():
             raise invalid(f"{feature.name!r} is no feature name: it must be printable and not empty", f"{pointer}/name")
-        if feature.name in names[:index]:
+        if places[feature.name] != index:
             raise invalid(f"the feature {feature.name!r} is declared twice", f"{pointer}/name")
         if feature.minimum is not None and feature.maximum is not None and feature.minimum > feature.maximum:
             raise invalid(
@@ -270,7 +271,7 @@ def _check_step(step: Step, description: Description, pointer: str) -> None:
 
 
 def _check_names(names: Iterable[str], description: Description, pointer: str) -> None:
-    known = description.schema.names
+    known = frozenset(description.schema.names)
     for name in names:
         if name not in known:
             raise invalid(

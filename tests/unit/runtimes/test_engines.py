@@ -10,6 +10,7 @@ from typing import Any
 
 import joblib
 import lightgbm as lgb
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -22,10 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from tests.engines.suite import EngineSuite, Trial, golden, rows, spec, training
 
 from signalyard.problems import ModelError, Problem
+from signalyard.profile import Feature, FeatureSchema
 from signalyard_runtimes import engines
 from signalyard_runtimes.bundle import library
-from signalyard_runtimes.bundle.manifest import Framework, Manifest
+from signalyard_runtimes.bundle.manifest import Framework, GoldenRows, Manifest
 from signalyard_runtimes.packing import pack
+from signalyard_runtimes.scorer import load
 
 WIDER = np.random.default_rng(3).normal(size=(300, 3))
 
@@ -254,6 +257,22 @@ def test_onnx_weights_outside_the_bundle_are_not_read(
     for key, value in (("location", place), ("offset", "0"), ("length", "16")):
         weights.external_data.add(key=key, value=value)
     assert "External data path" in refusal("onnx", model.SerializeToString())
+
+
+def test_a_bundle_of_ten_thousand_features(tmp_path: Path) -> None:
+    names = tuple(f"f{index}" for index in range(10_000))
+    schema = FeatureSchema(features=tuple(Feature(name=name, minimum=-1e6) for name in names))
+    wide = msgspec.structs.replace(spec("onnx"), schema=schema)
+    values = np.linspace(-1, 1, 20_000).reshape(2, 10_000)
+    artifact = graph([0.001] * 10_000)
+    pack(wide, artifact, GoldenRows(columns=names, rows=tuple(map(tuple, values.tolist()))), tmp_path / "bundle")
+    answer = load(tmp_path / "bundle").score_values(names[::-1], values[:, ::-1])
+    np.testing.assert_array_equal(answer.score, by_hand(artifact)(values)[:, 0])
+    # One of them twice, and one that the model lacks.
+    for features, detail in (((*names[:-1], "f0"), "declared twice"), (names[:-1], "the model takes 10000 features")):
+        schema = FeatureSchema(features=tuple(Feature(name=name) for name in features))
+        with pytest.raises(ModelError, match=detail):
+            pack(msgspec.structs.replace(wide, schema=schema), artifact, golden(), tmp_path / "other")
 
 
 def manifest_of(framework: Framework, tmp_path: Path, **versions: str) -> Manifest:
