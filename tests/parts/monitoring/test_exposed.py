@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from signalyard_dashboards.files import FILES
+from signalyard_router.adapters.grpc.metrics import GrpcMetrics
 from signalyard_router.adapters.kube.metrics import KubeMetrics
 from signalyard_router.control.metrics import AlertMetrics, Seen
 from signalyard_router.rules.activity import Activity
@@ -48,6 +49,12 @@ spec:
   mapping: {{long: {{enter: 0.0}}, short: {{enter: -1.0}}, otherwise: abstain}}
   plan: {{steps: [{{canary: 10, hold: 1h}}]}}
 """
+
+CALL = {
+    "inputs": [
+        {"name": "features", "shape": [1, 1], "datatype": "FP64", "data": [0.5], "parameters": {"columns": '["p"]'}}
+    ]
+}
 
 # Packed by the environment that serves it.
 PACK = """
@@ -127,9 +134,12 @@ def exposed(tmp_path_factory):
         snapshot = {"symbol": "rb2410.SHFE", "ts_event": time.time_ns(), "features": {"p": 0.5}}
         status, answer = ask(port, "POST", "/v1/predict", json.dumps(snapshot))
         assert (status, json.loads(answer)["outcome"]) == (200, "emitted"), answer
-        wanted = "signalyard_signals_total{"  # counted beside the decision, within a second
+        status, answer = ask(port, "POST", "/v2/models/rb/infer", json.dumps(CALL))
+        assert status == 200, answer
+        # counted beside the decision, within a second, and beside the call
+        wanted = ("signalyard_signals_total{", "signalyard_call_copies_total{")
         until = time.monotonic() + PATIENCE
-        while wanted not in (text := ask(port, "GET", "/metrics")[1]):
+        while any(name not in (text := ask(port, "GET", "/metrics")[1]) for name in wanted):
             assert time.monotonic() < until
             time.sleep(0.05)
         texts = [text, ask(model_metrics, "GET", "/metrics")[1]]
@@ -144,16 +154,17 @@ def exposed(tmp_path_factory):
             for sample in family.samples:
                 labels[server][sample.name] |= set(sample.labels)
     # A surge takes sessions to come about, so its series is made by the class that makes it.
-    # So are those of the API server, which is not there.
+    # So are those of the API server, which is not there, and of gRPC, which nobody asked for.
     registry = CollectorRegistry()
     seen = Seen("rb", [], Activity(MINUTE), surging=[Surge("rb2410.SHFE", 40, 5.0, 5)])
     AlertMetrics(registry, lambda: [seen])
     KubeMetrics(registry).of("signalroutes", "desk")
+    GrpcMetrics(registry).answered("Predict", "OK", 1)
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
-            if sample.name.startswith(("signalyard_surge_", "signalyard_kube_")) and not sample.name.endswith(
-                "_created"
-            ):
+            if sample.name.startswith(
+                ("signalyard_surge_", "signalyard_kube_", "signalyard_grpc_")
+            ) and not sample.name.endswith("_created"):
                 labels["router"][sample.name] |= set(sample.labels)
     return labels
 

@@ -121,7 +121,7 @@ def bad_calls():
     good = question([0.7, 1.0])
     yield "malformed", b"{nope", {}, 400, "malformed_body"
     yield "not text", b'{"id": "\xff", "inputs": []}', {}, 400, "malformed_body"
-    yield "deep", b"[" * 100_000, {}, 400, "malformed_body"
+    yield "deep", b'{"inputs":[{"data":' + b"[" * 100_000, {}, 400, "malformed_body"
     yield "no inputs", {}, {}, 400, "invalid_inference"
     yield "a tensor that is none", {"inputs": [7]}, {}, 400, "invalid_inference"
     yield "no data", {"inputs": [{"name": "a", "shape": [1], "datatype": "FP64"}]}, {}, 400, "invalid_inference"
