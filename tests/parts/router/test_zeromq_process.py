@@ -1,0 +1,96 @@
+"""The router as a process, over ZeroMQ: asked, followed, told to end under load, and started again."""
+
+import asyncio
+import time
+
+import pytest
+from tests.parts.router.conftest import NAME, PATIENCE, free_port
+
+from signalyard import AsyncClient, Direction, Outcome, Signal, Snapshot
+from signalyard.wires.zeromq import ZeromqWire
+
+pytestmark = pytest.mark.parts
+
+
+@pytest.fixture
+def addresses():
+    return tuple(f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+
+
+def options(addresses):
+    return ("--zeromq-requests", addresses[0], "--zeromq-signals", addresses[1])
+
+
+def snapshot(p, symbol=NAME):
+    return Snapshot(symbol=symbol, ts_event=time.time_ns(), features={"p": p})
+
+
+def test_a_signal_reaches_who_asked_who_follows_and_who_comes_late(router, addresses):
+    async def scenario():
+        async with AsyncClient(ZeromqWire(*addresses), deadline=PATIENCE) as client:
+            following = client.subscribe(NAME)
+            while not following.counts.connected:  # noqa: ASYNC110 -- it is the kernel that is waited for
+                await asyncio.sleep(0.01)
+            decision = await client.predict_one(snapshot(0.9))
+            assert (decision.outcome, decision.signal.signal) == (Outcome.EMITTED, Direction.LONG)
+            assert await following.next(PATIENCE) == decision.signal
+            late = await client.subscribe().next(PATIENCE)
+            assert (late.signal_id, late.signal) == (decision.signal.signal_id, Direction.LONG)
+            (opinion,) = (await client.state(NAME)).opinions
+            assert opinion.signal_id == decision.signal.signal_id
+
+    router.start(*options(addresses))
+    asyncio.run(asyncio.wait_for(scenario(), 4 * PATIENCE))
+    assert router.terminate() == 0
+
+
+def test_a_shutdown_under_load_loses_no_request_and_records_each_once(router, addresses):
+    answered = []
+
+    async def load(client, number, stop):
+        while not stop.is_set():
+            asked = snapshot(0.9 if len(answered) % 2 else 0.1, f"rb{number}.SHFE")
+            answered.append((asked, await client.predict_one(asked)))
+
+    async def scenario():
+        stop = asyncio.Event()
+        async with AsyncClient(ZeromqWire(*addresses), deadline=2 * PATIENCE) as client:
+            loads = [asyncio.create_task(load(client, number, stop)) for number in range(8)]
+            await until(lambda: len(answered) > 50)
+            assert await asyncio.to_thread(router.terminate) == 0
+            before = len(answered)
+            await asyncio.to_thread(router.start, *options(addresses))
+            await until(lambda: len(answered) > before + 50)
+            stop.set()
+            await asyncio.gather(*loads)
+
+    async def until(condition):
+        async with asyncio.timeout(2 * PATIENCE):
+            while not condition():  # noqa: ASYNC110 -- another process is waited for
+                await asyncio.sleep(0.01)
+
+    router.start(*options(addresses))
+    asyncio.run(asyncio.wait_for(scenario(), 6 * PATIENCE))
+    assert router.terminate() == 0
+    recorded = [record["proposal_id"] for record in router.records()]
+    assert len(set(recorded)) == len(recorded)
+    assert {decision.proposal_id for _, decision in answered} <= set(recorded)
+    assert all(decision.ts_event == asked.ts_event for asked, decision in answered)
+
+
+def test_what_the_journal_emitted_is_published_after_a_crash(router, addresses):
+    async def scenario():
+        async with AsyncClient(ZeromqWire(*addresses), deadline=PATIENCE) as client:
+            following = client.subscribe(NAME)
+            while not following.counts.connected:  # noqa: ASYNC110 -- it is the kernel that is waited for
+                await asyncio.sleep(0.01)
+            first = await client.predict_one(snapshot(0.9))
+            await asyncio.to_thread(router.kill)
+            await asyncio.to_thread(router.start, *options(addresses))
+            second = await client.predict_one(snapshot(0.1))
+            found = [await following.next(PATIENCE) for _ in range(2)]
+            assert [update.signal_id for update in found] == [first.signal.signal_id, second.signal.signal_id]
+            assert isinstance(found[1], Signal)
+
+    router.start(*options(addresses))
+    asyncio.run(asyncio.wait_for(scenario(), 6 * PATIENCE))
