@@ -98,7 +98,7 @@ REGISTRY := $(if $(shell command -v docker-registry),,$(CHECKERS)/usr/bin/docker
 PACKAGE_docker-registry := docker-registry
 
 .PHONY: test-examples
-test-examples: $(VENV)/examples/.ready ## the examples against the real vn.py, which takes half a gigabyte
+test-examples: $(VENV)/examples/.ready ## the examples against the real vn.py and NautilusTrader, which take a gigabyte
 	@QT_QPA_PLATFORM=offscreen $(VENV)/examples/bin/pytest -q tests/examples
 
 .PHONY: test-registry
