@@ -113,11 +113,12 @@ class AsyncClient:
         """Signals of some instruments, or of all, as they leave; see `signalyard.subscription`."""
         subscription = AsyncSubscription(StateFeed(self._wire), wanted(symbols, route), now)
         self._subscriptions.add(subscription)
+        subscription.on_end(self._subscriptions.discard)
         return subscription
 
     async def close(self) -> None:
         """Give the connections up; subscriptions end."""
-        for subscription in self._subscriptions:
+        for subscription in list(self._subscriptions):
             await subscription.close()
         await self._wire.close()
 

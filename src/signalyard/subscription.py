@@ -201,6 +201,10 @@ class AsyncSubscription:
         """Why it is not connected; None where it is."""
         return self._following.failure
 
+    def on_end(self, ended: Callable[["AsyncSubscription"], None]) -> None:
+        """Call ``ended`` with the subscription once it is over."""
+        self._task.add_done_callback(lambda _: ended(self))
+
     async def next(self, within: float | None = None) -> Update | None:
         """The next update, or None: none came ``within`` so many seconds, or the subscription was closed."""
         with suppress(TimeoutError):
