@@ -250,6 +250,17 @@ def test_a_shutdown_under_load_fails_no_call_that_it_took(router, client, port):
     assert "internal_error" not in router.said()
 
 
+def test_a_shutdown_tells_those_who_watch_and_does_not_wait_for_them(router, client):
+    health = health_pb2_grpc.HealthStub(client.channel)
+    watching = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    assert next(watching).status == SERVING
+    assert router.terminate() == 0
+    assert [answer.status for answer in watching] == [
+        health_pb2.HealthCheckResponse.NOT_SERVING
+    ]  # and ended as a call does
+    assert watching.code() is grpc.StatusCode.OK
+
+
 def test_without_the_flag_there_is_no_grpc(router, port):
     router.start()
     with Client(port) as nobody, pytest.raises(grpc.RpcError) as caught:

@@ -5,6 +5,7 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -24,6 +25,11 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
 
     def __init__(self, unready: Callable[[], Collection[str]]) -> None:
         self._unready = unready
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Say so to those who watch, and end their calls: a shutdown waits for calls, and theirs have no end of their own."""
+        self._ended.set()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
         """The status now. Aborts with NOT_FOUND for a service that is not there."""
@@ -35,11 +41,15 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         """The status now, and whenever it changes, within half a second."""
         said = None
         while True:
+            ended = self._ended.is_set()
             status = self._status(request.service)
             if status != said:
                 yield _Answer(status=status)
                 said = status
-            await asyncio.sleep(_WATCH_SECONDS)
+            if ended:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _WATCH_SECONDS)
 
     def _status(self, service: str) -> Any:
         if service not in SERVICES:

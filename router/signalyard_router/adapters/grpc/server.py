@@ -72,6 +72,7 @@ class GrpcServer:
     async def drain(self, grace_seconds: float) -> None:
         """Stop: no new calls, what is in hand answered within the grace; then all is cancelled."""
         if self._server is not None:
+            self._health.end()
             await self._server.stop(grace_seconds)
             await self._predict.close()
 
