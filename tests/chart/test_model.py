@@ -250,9 +250,10 @@ def test_the_notes_say_how_to_go_back() -> None:
 
 
 def test_models_are_called_by_rest_or_by_grpc() -> None:
-    def endpoints(**route: Any) -> list[Object]:
-        tracks = render("model", values("7", "65", route=route)).of("SignalRoute")["rb-trend"]["spec"]["tracks"]
+    def endpoints(**changes: Any) -> list[Object]:
+        tracks = render("model", values("7", "65", **changes)).of("SignalRoute")["rb-trend"]["spec"]["tracks"]
         return [track["endpoint"] for track in tracks]
 
     assert {(each["port"], each.get("protocol")) for each in endpoints()} == {(8080, None)}
-    assert {(each["port"], each["protocol"]) for each in endpoints(protocol="grpc")} == {(8081, "grpc")}
+    asked = endpoints(route__protocol="grpc")
+    assert {(each["port"], each["protocol"]) for each in asked} == {(8081, "grpc")}
