@@ -177,7 +177,7 @@ async def running(
     store = store or (cluster.store if cluster is not None else FileRouteStore(settings.routes))
     if cluster is None and not _begun(world, settings.journal.folder):
         await store.load()  # bad documents are told before a journal is begun
-    archive = archive or open_archive(settings.archive, create=True)
+    archive = archive or open_archive(_archive_of(settings), create=True)
     alerts = Alerts(registry)
     software = f"signalyard {version('signalyard')}"
     log = log or _shared_log(settings, world)
@@ -251,6 +251,13 @@ async def running(
         await journal.close()
         if membership is not None:
             await membership.close()
+
+
+def _archive_of(settings: ProcessSettings) -> str | None:
+    """The URL of the archive; replicas have a folder each, for their segments have the same names."""
+    if settings.archive is None or not settings.log.url:
+        return settings.archive
+    return f"{settings.archive.rstrip('/')}/{settings.sharing.replica}"
 
 
 def _hear(journal: ReplicatedJournal, rounds: Rounds) -> None:

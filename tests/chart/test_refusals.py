@@ -77,7 +77,14 @@ def test_the_model_chart_refuses(paths: dict[str, Any], said: list[str]) -> None
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
-        ({"replicas": 2}, ["replicas"]),
+        ({"replicas": 2}, ["replicas: is 2", "journal.redis.urlSecret.name"]),
+        ({"replicas": 0}, ["/replicas"]),
+        (
+            {"replicas": 2, "journal__redis__urlSecret__name": "r", "persistence__existingClaim": "c"},
+            ["persistence.existingClaim"],
+        ),
+        ({"journal__redis__urlSecret__name": "r", "journal__durability": "fsync"}, ["journal.durability"]),
+        ({"journal__redis__prefix": "a b"}, ["/journal/redis/prefix"]),
         ({"routes__from": "folder"}, ["/routes/from", "kubernetes", "configMap"]),
         ({"routes__from": "configMap"}, ["routes.documents"]),
         ({"routes__documents": {"x": {}}}, ["/routes/documents/x", "instruments"]),

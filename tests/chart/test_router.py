@@ -37,6 +37,19 @@ def test_there_is_one_router_and_its_journal_is_on_a_volume_of_its_own() -> None
     assert mounts["journal"] == settings(release)["SIGNALYARD_JOURNAL"] == "/var/lib/signalyard"
 
 
+def test_several_routers_share_their_journal_and_have_volumes_of_their_own() -> None:
+    release = render("router", values_of("router", "06-replicas"))
+    spec = release.of("StatefulSet")["rel"]["spec"]
+    assert spec["replicas"] == 3
+    assert len(spec["volumeClaimTemplates"]) == 1
+    (container,) = pod(release)["containers"]
+    env = {each["name"]: each for each in container["env"]}
+    secret = env["SIGNALYARD_JOURNAL_REDIS"]["valueFrom"]["secretKeyRef"]
+    assert secret == {"name": "signals-redis", "key": "url"}
+    assert env["SIGNALYARD_JOURNAL_REDIS_PREFIX"]["value"].endswith(".rel")
+    assert release.of("PodDisruptionBudget")["rel"]["spec"]["maxUnavailable"] == 1
+
+
 def test_no_class_and_the_default_class_of_a_volume_are_two_things() -> None:
     by_hand = render("router", values_of("router", "04-admin-exposed")).of("StatefulSet")["signals"]["spec"]
     assert by_hand["volumeClaimTemplates"][0]["spec"]["storageClassName"] == ""

@@ -58,6 +58,16 @@ default
 {{- if and (not .Values.admin.expose) (or .Values.admin.tokensSecret .Values.admin.tlsSecret) -}}
 {{- fail "admin.expose: is false, so admin.tokensSecret and admin.tlsSecret have no use; set it to true or empty them" -}}
 {{- end -}}
+{{- $shared := .Values.journal.redis.urlSecret.name -}}
+{{- if and (gt (int .Values.replicas) 1) (not $shared) -}}
+{{- fail (printf "replicas: is %d, and each router would signal by a journal of its own: name the Secret of a Redis in journal.redis.urlSecret.name, or take 1" (int .Values.replicas)) -}}
+{{- end -}}
+{{- if and (gt (int .Values.replicas) 1) .Values.persistence.existingClaim -}}
+{{- fail "persistence.existingClaim: is one volume, and each of several replicas needs its own; leave it empty" -}}
+{{- end -}}
+{{- if and $shared (ne .Values.journal.durability "os") -}}
+{{- fail "journal.durability: is Redis's to give where the journal is shared (appendfsync); leave it at os" -}}
+{{- end -}}
 {{- $least := add (int .Values.preStopSeconds) (int .Values.drainSeconds) 5 -}}
 {{- if lt (int .Values.terminationGracePeriodSeconds) (int $least) -}}
 {{- fail (printf "terminationGracePeriodSeconds: is %d; it must be at least preStopSeconds, drainSeconds and 5 more, %d, or the journal is cut off" (int .Values.terminationGracePeriodSeconds) $least) -}}

@@ -36,7 +36,7 @@ end
 
 redis.call('XADD', KEYS[2], ARGV[4] .. '-0', 'token', ARGV[5], 'body', ARGV[6])
 for index = 13, #ARGV do
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[11], '*', 'signal', ARGV[index])
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[11], '*', 'v', '1', 'signal', ARGV[index])
 end
 redis.call('HSET', KEYS[1], 'position', ARGV[4], 'token', ARGV[5])
 if head[5] then
