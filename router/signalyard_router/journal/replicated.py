@@ -247,7 +247,7 @@ class ReplicatedJournal(LocalJournal):
 
     def checkpoint(self) -> Checkpoint:
         """The state at `place`, without the decisions that the log itself remembers."""
-        state = msgspec.structs.replace(self._gate.snapshot(), recent=())
+        state = msgspec.structs.replace(self._gate.snapshot(), recent=[])
         return Checkpoint(
             segment="",
             seq=self._place.position,
