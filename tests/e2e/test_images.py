@@ -46,7 +46,7 @@ FRAMEWORKS = (
 
 OWN = {
     "lightgbm": {"lightgbm"},
-    "sklearn": {"sklearn", "joblib", "skops"},
+    "sklearn": {"sklearn", "joblib", "skops", "cloudpickle"},
     "xgboost": {"xgboost"},
     "onnx": {"onnxruntime"},
 }
