@@ -133,10 +133,12 @@ same-decisions: setup $(VENV)/valkey/.ready ## 5,000 real snapshots through ever
 
 KILLS ?= 50
 FUZZ_SECONDS ?= 300
+RACES ?= 100000
 
 .PHONY: test-faults
-test-faults: setup ## kill the router KILLS times under load for each durability, then fuzz every decoder for FUZZ_SECONDS; minutes
+test-faults: setup ## kill the router KILLS times under load for each durability, let replicas race RACES times, fuzz every decoder for FUZZ_SECONDS; minutes
 	@echo "== kills"; KILLS=$(KILLS) $(DEV)/pytest -q tests/faults
+	@echo "== races"; RACES=$(RACES) $(DEV)/pytest -q tests/unit/journal/test_replicated_journal.py -k race
 	@echo "== fuzz"; FUZZ_SECONDS=$(FUZZ_SECONDS) $(DEV)/pytest -q --show-capture=no tests/unit/fuzz tests/unit/runtimes/test_fuzz_lanes.py
 
 E2E := PYTHONPATH=tests/e2e $(DEV)/python -m cluster
