@@ -50,16 +50,22 @@ _PACKAGES: dict[Framework, tuple[str, ...]] = {
     "tensorflow": ("tensorflow",),
 }
 
+# These compute with 24 bits, and a row alone may be rounded otherwise than the same one among others.
+_SINGLE = Tolerance(absolute=1e-6, relative=1e-5)
+_TOLERANCE: dict[Framework, Tolerance] = dict.fromkeys(
+    ("xgboost", "onnx", "torchscript", "torch-export", "tensorflow"), _SINGLE
+)
+
 
 class PackSpec(Description, frozen=True, kw_only=True):
     """What the maker of a bundle says of the model.
 
     ``library`` is left out where the model was made by the versions that are installed here; ``tolerance`` says how exactly
-    the golden rows must come out.
+    the golden rows must come out, as exactly as the form of the model allows where it is left out.
     """
 
     library: dict[str, str] = msgspec.field(default_factory=dict)
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance | None = None
 
 
 def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) -> Manifest:
@@ -75,13 +81,14 @@ def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) 
     # Through the wire form, so that a spec made in Python is checked as one from a file is, and gives the same digest.
     spec = convert(msgspec.json.encode(spec), PackSpec, "the description")
     check_description(spec)
-    check_tolerance(spec.tolerance, "/tolerance")
+    tolerance = spec.tolerance or _TOLERANCE.get(spec.framework, Tolerance())
+    check_tolerance(tolerance, "/tolerance")
     versions = spec.library or _installed(spec.framework)
     check_library(spec.framework, versions)
     artifact = model if isinstance(model, bytes) else _read_model(model)
     name = _artifact_name(spec.framework, artifact)
     contents = {name: artifact, GOLDEN_FILE: _remember(spec, artifact, golden)}
-    manifest = _manifest(spec, versions, name, contents)
+    manifest = _manifest(spec, tolerance, versions, name, contents)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         _refuse_another(target, manifest)
         return manifest
@@ -118,7 +125,9 @@ def _probe_missing(spec: PackSpec, scorer: Scorer, golden: GoldenRows) -> None:
         )
 
 
-def _manifest(spec: PackSpec, versions: Mapping[str, str], artifact: str, contents: Mapping[str, bytes]) -> Manifest:
+def _manifest(
+    spec: PackSpec, tolerance: Tolerance, versions: Mapping[str, str], artifact: str, contents: Mapping[str, bytes]
+) -> Manifest:
     manifest = Manifest(
         format=1,
         name=spec.name,
@@ -130,7 +139,7 @@ def _manifest(spec: PackSpec, versions: Mapping[str, str], artifact: str, conten
         preprocessing=spec.preprocessing,
         output=spec.output,
         calibration=spec.calibration,
-        golden=Golden(tolerance=spec.tolerance),
+        golden=Golden(tolerance=tolerance),
         training=spec.training,
         files={name: file_entry(body) for name, body in contents.items()},
         digest="",
