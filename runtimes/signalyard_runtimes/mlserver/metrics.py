@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from signalyard._memory import memory_limit
 from signalyard._server.bounds import Refusal, Wait
+from signalyard.problems import Problem
 from signalyard.profile import ModelCard, ScoredRows
 
 _LABELS = ("model", "version")
@@ -18,6 +19,20 @@ _REQUESTS = Counter(
     "Scoring requests by result: ok, rejected (the request was at fault), expired (dropped unscored), failed (the model)",
     (*_LABELS, "result"),
 )
+_PROBLEMS = Counter(
+    "signalyard_model_errors",
+    "Scoring requests that were answered with an error, by the problem's code",
+    (*_LABELS, "reason"),
+)
+_USUAL = (
+    Problem.INVALID_SNAPSHOT,
+    Problem.UNKNOWN_FEATURE,
+    Problem.MISSING_FEATURE,
+    Problem.DUPLICATE_FEATURE,
+    Problem.DEADLINE_EXCEEDED,
+    Problem.MODEL_FAILED,
+)
+"""Those that scoring gives: counted from 0 on, so that the first one is an increase."""
 _ROWS = Counter("signalyard_model_rows", "Rows in the requests that were answered", _LABELS)
 _ROW_ERRORS = Counter("signalyard_model_row_errors", "Rows that could not be scored, each with its row_error", _LABELS)
 _SECONDS = Histogram(
@@ -83,11 +98,17 @@ class ModelMetrics:
         self.rejected = _REQUESTS.labels(*labels, "rejected")
         self.expired = _REQUESTS.labels(*labels, "expired")
         self.failed = _REQUESTS.labels(*labels, "failed")
+        self._errors = {problem: _PROBLEMS.labels(*labels, problem) for problem in _USUAL}
+        self._labels = labels
         self._rows = _ROWS.labels(*labels)
         self._row_errors = _ROW_ERRORS.labels(*labels)
         self._seconds = _SECONDS.labels(*labels)
         _LOAD_SECONDS.labels(*labels).set(load_seconds)
         _INFO.labels(*labels, card.digest).set(1)
+
+    def erred(self, problem: Problem) -> None:
+        """Count an error by its reason."""
+        (self._errors.get(problem) or _PROBLEMS.labels(*self._labels, problem)).inc()
 
     def answered(self, answer: ScoredRows, seconds: float) -> None:
         """Count an answer that took ``seconds``."""

@@ -20,7 +20,6 @@ from signalyard_runtimes.features import Matrix, to_values
 from signalyard_runtimes.mlserver import budget
 from signalyard_runtimes.mlserver.errors import to_mlserver
 from signalyard_runtimes.mlserver.metrics import ModelMetrics
-from signalyard_runtimes.one_row import OneRow
 from signalyard_runtimes.scorer import Scorer, load
 
 TRUST_PARAMETER = "trust"
@@ -29,9 +28,6 @@ TRUST_PARAMETER = "trust"
 _INLINE_ROWS = 512
 """A batch of more rows is scored on a thread of its own, so that a lone row need not wait for it. Beside batches of 5,000 rows
 of 32 features that brought a lone row's p99 from 35 ms to 13 ms; at 500 rows it gained nothing and cost the batch a third."""
-
-_KNOWN_ORDERS = 64
-"""Of how many orders of columns the memory for a lone row is kept; a caller sends one."""
 
 
 class BundleModel:
@@ -57,7 +53,6 @@ class BundleModel:
     def serve(self, scorer: Scorer, load_seconds: float = 0.0) -> None:
         """Answer with ``scorer`` from now on."""
         self.scorer = scorer
-        self._rows: dict[tuple[str, ...], OneRow] = {}
         self._metrics = ModelMetrics(scorer.card, load_seconds)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"score-{scorer.card.model}")
 
@@ -101,35 +96,10 @@ class BundleModel:
 
     def _score(self, call: budget.Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
         call.check()
-        if len(values) == 1:
-            answer = self._score_alone(columns, values)
-            if answer is not None:
-                return answer
         return self.scorer.score_values(columns, values)
 
-    def _score_alone(self, columns: tuple[str, ...], values: Matrix) -> ScoredRows | None:
-        """A good row by the quick way; None for one that is not, whose error the other way words. On the loop's thread alone."""
-        row = self._rows.get(columns)
-        try:
-            if row is None:
-                row = self.scorer.row(columns)
-                if len(self._rows) < _KNOWN_ORDERS:
-                    self._rows[columns] = row
-            score = row.score(values[0])
-        except SignalyardError:
-            return None
-        confidence = self.scorer.confidence(score)
-        card = self.scorer.card
-        return ScoredRows(
-            model=card.model,
-            version=card.version,
-            digest=card.digest,
-            score=[score],
-            confidence=None if confidence is None else [confidence],
-            row_error=[""],
-        )
-
     def _count(self, exc: SignalyardError) -> None:
+        self._metrics.erred(exc.problem)
         if exc.problem is Problem.DEADLINE_EXCEEDED:
             self._metrics.expired.inc()
         elif isinstance(exc, CallerError):

@@ -7,8 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -300,6 +302,48 @@ def test_sigterm_ends_it_in_order_and_settings_may_come_from_the_environment(mod
             assert session.get(f"{found.http}/v2/health/ready", timeout=10).status_code == 200
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=PATIENCE) == 0
+    finally:
+        stop(process)
+
+
+def test_a_server_that_is_stopped_under_load_answers_what_it_was_asked(models: Path) -> None:
+    """Eight connections ask on and on. After SIGTERM each gets its answer, and is told that it was the last one."""
+    process = start(
+        "--models", models / "rb-trend" / "7", "--http-port", 0, "--grpc-port", 0, "--metrics-port", 0, "--warmup", 0
+    )
+    body = json.dumps({"inputs": [tensor(3510.0, 0.5)]}).encode()
+    head = f"POST /v2/models/rb-trend/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    stopping, asked = threading.Event(), threading.Barrier(9, timeout=PATIENCE)
+
+    def ask_until_told(address: str) -> tuple[int, bool]:
+        host, port = address.removeprefix("http://").split(":")
+        answers, told = 0, False
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            while not told:
+                connection.sendall(head + body)
+                answer = b""
+                while not answer.endswith(b"]}]}"):
+                    part = connection.recv(65_536)
+                    assert part, f"closed on a request, after {answers} answers: {answer!r}"
+                    answer += part
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                told = b"connection: close" in answer
+                answers += 1
+                if answers == 50:
+                    asked.wait()
+            assert stopping.is_set()
+            assert connection.recv(1) == b""
+        return answers, told
+
+    try:
+        found = ports(process)
+        with ThreadPoolExecutor(8) as clients:
+            running = [clients.submit(ask_until_told, found.http) for _ in range(8)]
+            asked.wait()
+            stopping.set()
+            process.send_signal(signal.SIGTERM)
+            assert all(one.result(PATIENCE)[1] for one in running)
+        assert process.wait(timeout=PATIENCE) == 0
     finally:
         stop(process)
 

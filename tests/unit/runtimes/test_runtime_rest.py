@@ -165,6 +165,17 @@ def test_every_request_is_counted_by_its_result(rest: Any, ask: Any) -> None:
     assert REGISTRY.get_sample_value("signalyard_model_load_seconds", labels) is not None
 
 
+def test_errors_are_counted_by_their_reason(rest: Any, ask: Any) -> None:
+    def errors(reason: str) -> float | None:
+        labels = {"model": "rb-trend", "version": "7", "reason": reason}
+        return REGISTRY.get_sample_value("signalyard_model_errors_total", labels)
+
+    before = errors("unknown_feature"), errors("model_failed")
+    assert None not in before  # the first of them must be an increase
+    ask(rest.app, "POST", PATH, body(1.0, 2.0, columns='["close","open"]'))
+    assert (errors("unknown_feature"), errors("model_failed")) == ((before[0] or 0.0) + 1, before[1])
+
+
 def test_a_model_that_fails_is_its_own_fault_and_shows_no_traceback(
     rest: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
