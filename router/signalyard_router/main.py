@@ -476,8 +476,9 @@ def _redis(settings: ProcessSettings, world: World, registry: CollectorRegistry)
     except ModuleNotFoundError as exc:
         text = f"wires over Redis need the extra redis: pip install 'signalyard[redis]' ({exc.name} is not installed)"
         raise error(Problem.INVALID_SETTING, text, "/redis") from exc
-    # Replicas' shared log is written together with the stream of signals.
-    return RedisWires(world, settings.redis, registry, streamed=bool(settings.log.url))
+    # The replicas' shared log writes a stream of signals of its own, whose key has a hash tag: where it is this very one, once is enough.
+    same = bool(settings.log.url) and settings.redis.prefix == f"{{{settings.log.prefix}}}"
+    return RedisWires(world, settings.redis, registry, streamed=same)
 
 
 def _tokens(settings: AdminSettings) -> Tokens:
