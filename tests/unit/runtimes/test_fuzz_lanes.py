@@ -1,6 +1,7 @@
 """The fast lane against MLServer's own path, on requests that are nearly good: never another answer, and never a number where
 that one gives an error. With FUZZ_SECONDS new rounds until the time is over."""
 
+import copy
 import json
 import os
 import re
@@ -78,6 +79,7 @@ def rebuilt(draw: st.DrawFn) -> bytes:
         value = draw(
             st.one_of(st.sampled_from(VALUES), st.floats(allow_nan=False, allow_infinity=False), st.integers())
         )
+        value = copy.deepcopy(value)  # the tree that it is put into is changed on
         if draw(st.booleans()):
             holder[key] = value
         elif isinstance(holder, dict):
