@@ -45,7 +45,8 @@ async def call(app: App, request: Request) -> Answer:
     if begun is None or not whole:
         raise RuntimeError(f"the application gave no whole answer at {request.path}")
     content_type, headers = b"", []
-    for name, value in begun["headers"]:
+    for header, value in begun["headers"]:
+        name = header.lower()  # prometheus_client's have capitals
         if name == b"content-type":
             content_type = value
         elif name != b"content-length":
