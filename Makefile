@@ -109,7 +109,7 @@ test-registry: setup $(STANDINS:%=$(VENV)/%/.ready) $(REGISTRY) ## bundles to an
 test-clients: setup $(CLIENTS:%=$(VENV)/%/.ready) ## Triton's clients and KServe's SDK, unchanged, against router and model server
 	@# a process each: they bring the same protocol in code of their own; and warnings of theirs are no errors
 	@for file in tests/clients/test_*.py tests/clients/server/test_*.py; do \
-	  echo "== $$file"; $(VENV)/clients/bin/pytest -q -W default -p no:cacheprovider $$file; done
+	  echo "== $$file"; $(VENV)/clients/bin/pytest -q -W default -p no:cacheprovider $$file || exit 1; done
 
 .PHONY: sim
 sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEED=123

@@ -3,6 +3,7 @@
 import base64
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 from cluster import programs
-from cluster.commands import run
+from cluster.commands import CommandError, run
 from cluster.contract import Cluster
 from cluster.definitions import define
 
@@ -25,6 +26,17 @@ _SETTINGS = {
     "deploy": {"defaultDeploymentMode": "Standard"},
     "ingress": {"disableIngressCreation": True},
 }
+# What the webhooks are asked about, to see whether they answer.
+_PROBE = {
+    "apiVersion": "serving.kserve.io/v1alpha1",
+    "kind": "ServingRuntime",
+    "metadata": {"name": "probe", "namespace": NAMESPACE},
+    "spec": {
+        "supportedModelFormats": [{"name": "probe", "version": "1"}],
+        "containers": [{"name": "kserve-container", "image": "probe"}],
+    },
+}
+_ATTEMPTS = 60
 # There is no cert-manager here: the certificate is made by openssl.
 _LEFT_OUT = ("Certificate", "Issuer")
 
@@ -61,6 +73,19 @@ class KServe:
         self.cluster.run(
             "kubectl", "-n", NAMESPACE, "rollout", "status", f"deployment/{_MANAGER}", "--timeout=120s", timeout=130
         )
+        self._await_webhooks()
+
+    def _await_webhooks(self) -> None:
+        """A pod that is ready is not yet behind its Service's address, which is all that the API server knows of it."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                self.cluster.run("kubectl", "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(_PROBE))
+            except CommandError as exc:
+                if "failed calling webhook" not in str(exc) or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(1.0)
+            else:
+                return
 
     def _ours(self, one: dict[str, Any], certificate: str) -> dict[str, Any]:
         for webhook in one.get("webhooks", ()):

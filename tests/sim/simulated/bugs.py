@@ -13,7 +13,8 @@ from signalyard import oip
 from signalyard.words import Reason
 from signalyard_router import main, router
 from signalyard_router.adapters.http import server
-from signalyard_router.adapters.oip import connection, group, peer, pool
+from signalyard_router.adapters.oip import connection, group, pool
+from signalyard_router.adapters.oip import request as asking
 from signalyard_router.adapters.oip.errors import ExpiredError
 from signalyard_router.control import board, delivery
 from signalyard_router.flow import calls, scoring
@@ -228,14 +229,14 @@ def _standby_unmarked() -> list[Change]:
 
 
 def _wrong_id_accepted() -> list[Change]:
-    right = peer.decode_response
+    right = asking.decode_response
 
     def wrong(body: bytes, *, request_id: str, **more: Any) -> Any:
         with suppress(ValueError):
             request_id = msgspec.json.decode(body, type=oip.InferResponse).id or request_id
         return right(body, request_id=request_id, **more)
 
-    return [(peer, "decode_response", wrong)]
+    return [(asking, "decode_response", wrong)]
 
 
 def _budget_constant() -> list[Change]:
