@@ -13,11 +13,19 @@ def until(condition):
         time.sleep(0.02)
 
 
+def dropped(folder):
+    """All that went which the older of two checkpoints does not need. Which segments have one depends on how fast they follow."""
+    checkpoints, segments = (
+        sorted(path.name[-14:] for path in folder.glob(f"{kind}-*")) for kind in ("checkpoint", "journal")
+    )
+    return len(checkpoints) == 2 and segments[0] == checkpoints[0] and "00000001.jsonl" not in segments
+
+
 def test_segments_move_to_the_archive_and_the_chain_holds_across_a_kill(router, tmp_path):
     options = ("--segment-bytes", "3000", "--keep-bytes", "1", "--archive", f"file://{tmp_path}/archive")
     router.start(*options)
     asked = [router.ask(0.7 if number % 2 else 0.3) for number in range(20)]
-    until(lambda: len(list(router.journal.glob("journal-*"))) == 3)
+    until(lambda: dropped(router.journal))
     metrics = router.get("/metrics")[1].decode()
     assert "\nsignalyard_archive_failures_total 0.0\n" in metrics
     assert "\nsignalyard_archive_oldest_waiting_seconds " in metrics
