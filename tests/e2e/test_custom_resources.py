@@ -165,7 +165,7 @@ class Desk:
         )
         self.registry = CollectorRegistry()
         async with running(settings, world=RealWorld(), registry=self.registry) as up:
-            yield up
+            yield up.router, up.board
 
     async def decide(self, router: Any, name: str) -> str:
         """One decision; the score changes sides each time, so that each is a signal of its own."""
