@@ -112,7 +112,7 @@ class Load:
                 made += 1
                 self._due.append(due)
             while self._due and self._idle:
-                self._idle.pop().send(self._due.popleft())
+                self._idle.pop(0).send(self._due.popleft())
             if made < total:
                 loop.call_later(max(0.0, (started + int(made * 1e9 / rate) - self._now()) / 1e9), tick)
             else:

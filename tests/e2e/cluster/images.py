@@ -45,9 +45,10 @@ class Images:
         """``signalyard-router:TAG``. Raises CommandError."""
         return self.build("router/Dockerfile", f"localhost/signalyard-router:{tag}")
 
-    def runtimes(self, framework: str = "lightgbm", tag: str = "e2e") -> Image:
-        """``signalyard-runtimes:TAG``, for one framework. Raises CommandError."""
-        return self.build("runtimes/Dockerfile", f"localhost/signalyard-runtimes:{tag}", {"FRAMEWORK": framework})
+    def runtimes(self, framework: str = "lightgbm") -> Image:
+        """``signalyard-runtimes:e2e-FRAMEWORK``: one name for several would leave the last one that was built to all. Raises CommandError."""
+        name = f"localhost/signalyard-runtimes:e2e-{framework}"
+        return self.build("runtimes/Dockerfile", name, {"FRAMEWORK": framework})
 
     def pause(self) -> Image:
         """What holds a pod's namespaces. Raises CommandError."""
