@@ -24,7 +24,7 @@ from signalyard_router.adapters.zeromq.messages import (
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.peers import Peers
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
-from signalyard_router.adapters.zeromq.sockets import LoopSocket
+from signalyard_router.adapters.zeromq.sockets import LoopSocket, bind
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.ports import Clock
 from signalyard_router.rules.units import SECOND
@@ -85,14 +85,7 @@ class Requests:
         socket.setsockopt(zmq.MAXMSGSIZE, 2 * settings.max_body_bytes)
         # A peer that is gone, or reads nothing, is to be told from one that gets its answer.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, int(settings.beat_seconds * 1000))
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(3 * settings.beat_seconds * 1000))
-        try:
-            socket.bind(settings.requests)
-        except zmq.ZMQError as exc:
-            socket.close(0)
-            raise error(Problem.INVALID_SETTING, f"cannot bind {settings.requests}: {exc}", "/zeromq-requests") from exc
-        self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.address = bind(socket, settings.requests, settings.beat_seconds, "/zeromq-requests")
         self._socket = LoopSocket(socket, self._receive)
 
     def tend(self) -> None:

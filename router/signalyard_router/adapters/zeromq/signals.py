@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import zmq
 
-from signalyard.problems import Problem, error
 from signalyard.wire import Signal
 from signalyard_router.adapters.zeromq.lastvalues import LastValues
 from signalyard_router.adapters.zeromq.messages import last_values, published, published_beat
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
-from signalyard_router.adapters.zeromq.sockets import LoopSocket
+from signalyard_router.adapters.zeromq.sockets import LoopSocket, bind
 from signalyard_router.ports import Journal
 
 _SUBSCRIBE, _UNSUBSCRIBE = 1, 0
@@ -41,14 +40,7 @@ class Publisher:
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         socket.setsockopt(zmq.SNDHWM, settings.signals_high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, 1024)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, int(settings.beat_seconds * 1000))
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(3 * settings.beat_seconds * 1000))
-        try:
-            socket.bind(settings.signals)
-        except zmq.ZMQError as exc:
-            socket.close(0)
-            raise error(Problem.INVALID_SETTING, f"cannot bind {settings.signals}: {exc}", "/zeromq-signals") from exc
-        self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.address = bind(socket, settings.signals, settings.beat_seconds, "/zeromq-signals")
         self._socket = LoopSocket(socket, self._receive)
 
     async def send(self, signals: Sequence[Signal]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
+from signalyard.problems import Problem, error
+
 _AT_ONCE = 64
 """Messages that are read before others have their turn of the loop."""
 _LAST = int(zmq.NOBLOCK)
@@ -66,3 +68,19 @@ class LoopSocket:
                 return
             self._received(frames)
         self.look()
+
+
+def bind(socket: "zmq.Socket[bytes]", address: str, beat_seconds: float, pointer: str) -> str:
+    """Bind a socket whose peers are beaten to, and are gone after three beats. The address, its port where it was free to choose.
+
+    Raises CallerError (invalid_setting), with ``pointer``; the socket is closed then.
+    """
+    socket.setsockopt(zmq.HEARTBEAT_IVL, int(beat_seconds * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(3 * beat_seconds * 1000))
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as exc:
+        socket.close(0)
+        raise error(Problem.INVALID_SETTING, f"cannot bind {address}: {exc}", pointer) from exc
+    bound: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return bound
