@@ -116,7 +116,11 @@ def _lost(decisions: Iterable[tuple[Line, Mapping[str, Any]]], records: Iterable
             continue  # it says itself that only the journal knows
         record = recorded.get(decision["proposal_id"])
         what = f"{decision['proposal_id']} ({line['symbol']} at {line['ts_event']}, {decision['outcome']})"
-        if record is None:
+        if decision["reason"] == "journal_unavailable":
+            # It says that it is in no record.
+            if record is not None:
+                yield f"{what} is recorded as {record['outcome']} {record.get('signal_id', '')}, and was told to be in no record"
+        elif record is None:
             yield f"{what} is not in the journal"
         elif (record["outcome"], record.get("signal_id")) != (decision["outcome"], decision.get("signal_id")):
             yield f"{what} is recorded as {record['outcome']} {record.get('signal_id', '')}"

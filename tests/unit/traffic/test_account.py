@@ -100,6 +100,14 @@ def test_acknowledged_and_lost():
     assert "recorded as emitted other" in lost[2]
 
 
+def test_what_was_told_to_be_in_no_record_and_is():
+    unavailable = {"outcome": "suppressed", "reason": "journal_unavailable"}
+    lines = [line(1, answer(1, **unavailable)), line(2, answer(2, **unavailable))]
+    (found,) = account(lines, deadline=0.1, journal=[record(2)]).lost
+    assert found.startswith("p2 ")
+    assert found.endswith("is recorded as emitted s2, and was told to be in no record")
+
+
 def test_the_gap_between_two_answers():
     assert (
         longest_silence([line(1, answer(1)), line(3, answer(3)), line(4), line(9, answer(9)), line(10, answer(10))])
