@@ -19,6 +19,7 @@ from operators.kserve import KServe
 from operators.prometheus import PrometheusOperator
 from published import Published
 from reader import NAMESPACE, Reader
+from redis_pair import RedisPair
 from scenario import Scenario
 from traffic.summary import Entry, Summary
 
@@ -179,3 +180,9 @@ def monitoring(scenario: Scenario, cluster: Cluster, prometheus_operator: None, 
 def kserve(cluster: Cluster) -> None:
     """It goes with the cluster."""
     KServe(cluster).install()
+
+
+@pytest.fixture
+def redis_pair(scenario: Scenario, cluster: Cluster) -> RedisPair:
+    """The scenario's, not started yet."""
+    return RedisPair(scenario, cluster.program_image("redis-server"))

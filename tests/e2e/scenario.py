@@ -10,7 +10,8 @@ from typing import Any
 from cluster.commands import CommandError
 from cluster.contract import SCENARIO, Cluster
 from traffic.account import Account
-from traffic.load import Load
+from traffic.load import CLIENT, Load
+from traffic.replicas import Together, together
 
 _PATIENCE = 120.0
 
@@ -74,21 +75,40 @@ class Scenario:
         number = next(one["port"] for one in spec["ports"] if one.get("name", port) == port)
         return f"http://{spec['clusterIP']}:{number}"
 
-    def load(self, service: str, *, rate: float = 50.0, deadline: float = 0.1, options: Iterable[str] = ()) -> Load:
-        """A client at work on a router's Service, from entering to leaving."""
-        log = self.folder / "client.jsonl"
-        url = self.url(service)
+    def load(
+        self,
+        service: str,
+        *,
+        port: str = "http",
+        rate: float = 50.0,
+        deadline: float = 0.1,
+        options: Iterable[str] = (),
+        client: Path = CLIENT,
+    ) -> Load:
+        """A client at work on a port of a router's Service, from entering to leaving."""
+        log = self.folder / f"{client.stem}.jsonl"
+        url = self.url(service, port)
         environment = self.cluster.environment()
-        return Load(self.cluster.script, url, log, environment, rate=rate, deadline=deadline, options=options)
+        return Load(
+            self.cluster.script, url, log, environment, rate=rate, deadline=deadline, options=options, client=client
+        )
 
     def journal(self, pod: str) -> list[dict[str, Any]]:
         """The records of a router's journal. Raises CommandError."""
         text = self.kubectl("exec", pod, "--", "sh", "-c", "cat /var/lib/signalyard/journal-*.jsonl")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
+    def shared_journal(self, *pods: str) -> Together:
+        """The journals of several replicas put together. Raises CommandError."""
+        return together({pod.rpartition("/")[2]: self.journal(pod) for pod in pods})
+
     def account(self, load: Load, *, window: float, pod: str = "") -> Account:
         """Of a load that has ended, held against the journal of the router in ``pod``; it goes into the summary."""
-        records = self.journal(pod) if pod else []
+        return self.account_by(load, self.journal(pod) if pod else [], window=window)
+
+    def account_by(self, load: Load, records: Iterable[Mapping[str, Any]], *, window: float) -> Account:
+        """The same, held against these records."""
+        records = list(records)
         # Kept for whoever looks into a failure: it goes with the namespace.
         (self.folder / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         self.accounted = load.account(window=window, journal=records)

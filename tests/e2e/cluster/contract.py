@@ -37,13 +37,23 @@ class Cluster(Protocol):
         """The same for a model server."""
 
     def program_image(self, program: str) -> str:
-        """The same for a program that is not ours and that scenarios need: ``alertmanager``, or one of :mod:`cluster.programs`."""
+        """The same for a program that is not ours and that scenarios need: ``alertmanager``, ``redis-server``, or one of
+        :mod:`cluster.programs`."""
 
     def registry(self) -> str:
         """Host and port of a registry for bundles, in plain HTTP, that pods and :meth:`client` commands reach."""
 
     def crash(self, namespace: str, pod: str, container: str) -> None:
         """Kill the process of a container; where that cannot be done, its pod is deleted without grace. Raises CommandError."""
+
+    def freeze(self, namespace: str, pod: str, container: str) -> None:
+        """Stop the process of a container where it stands. Raises CommandError; NotImplementedError where that cannot be."""
+
+    def thaw(self, namespace: str, pod: str, container: str) -> None:
+        """Let it go on."""
+
+    def inside(self, namespace: str, pod: str, container: str, *command: object) -> str:
+        """Run a command in a container without the API server. Raises as :meth:`freeze` does."""
 
     def kill(self, name: str) -> None:
         """End a program of the cluster itself: ``kube-apiserver``, ``kubelet``. Raises NotImplementedError where that cannot be."""

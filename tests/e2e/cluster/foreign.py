@@ -65,6 +65,20 @@ class GivenCluster:
         """Raises CommandError."""
         self.run("kubectl", "-n", namespace, "delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
 
+    def freeze(self, namespace: str, pod: str, container: str) -> None:
+        """Its nodes are not ours."""
+        raise NotImplementedError(f"{pod} on a node that others run is not frozen")
+
+    def thaw(self, namespace: str, pod: str, container: str) -> None:
+        """It was not frozen."""
+        raise NotImplementedError(f"{pod} on a node that others run was not frozen")
+
+    def inside(self, namespace: str, pod: str, container: str, *command: object) -> str:
+        """Its nodes are not ours."""
+        raise NotImplementedError(
+            f"the node of {pod} is run by others: its containers are reached by the API server alone"
+        )
+
     def kill(self, name: str) -> None:
         """It is not ours to kill."""
         raise NotImplementedError(f"{name} of a cluster that others run is not killed")

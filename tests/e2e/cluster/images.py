@@ -24,6 +24,11 @@ _BUILDER = "localhost/signalyard-builder"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # What a build on this machine needs to fetch packages; it is there during the build alone.
 _SETTINGS = (_CERTIFICATES, Path("/etc/pip.conf"))
+PACKAGED = {
+    "alertmanager": ("prometheus-alertmanager", "/usr/bin/prometheus-alertmanager"),
+    "redis-server": ("redis-server", "/usr/bin/redis-server"),
+}
+"""Programs that are Debian's: by their names the package, and where it puts them."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,17 @@ class Images:
         )
         return self.build(folder / "Dockerfile", name, context=folder)
 
-    def alertmanager(self) -> Image:
-        """Debian's, with the templates of its messages. Raises CommandError."""
+    def of_package(self, program: str) -> Image:
+        """Debian's, one of `PACKAGED`, with all that its package brings. Raises CommandError."""
+        package, path = PACKAGED[program]
         base, _ = self.base()
-        folder = self.places.cache / "programs" / "alertmanager"
+        folder = self.places.cache / "programs" / program
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "Dockerfile").write_text(
-            f"FROM {base}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-alertmanager"
-            ' > /dev/null && rm -r /var/lib/apt/lists\nUSER 10001:10001\nENTRYPOINT ["/usr/bin/prometheus-alertmanager"]\n'
+            f"FROM {base}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends {package}"
+            f' > /dev/null && rm -r /var/lib/apt/lists\nUSER 10001:10001\nENTRYPOINT ["{path}"]\n'
         )
-        return self.build(folder / "Dockerfile", "localhost/alertmanager:e2e", context=folder)
+        return self.build(folder / "Dockerfile", f"localhost/{program}:e2e", context=folder)
 
     def base(self) -> tuple[str, str]:
         """The names of the image that ours are made on and of the one that they are built in. Raises CommandError."""

@@ -13,7 +13,7 @@ from cluster import packages, programs, stores, volumes
 from cluster.commands import CommandError, run
 from cluster.control_plane import IDENTITIES, ControlPlane
 from cluster.credentials import Credentials
-from cluster.images import Image, Images
+from cluster.images import PACKAGED, Image, Images
 from cluster.namespaces import Namespaces
 from cluster.node import ADDRESS, GROUP, NODE, Node
 from cluster.places import Places
@@ -101,8 +101,8 @@ class LocalCluster:
     def program_image(self, program: str) -> str:
         """Build program and image, load it; its name. Raises CommandError."""
         images = Images(self.places)
-        if program == "alertmanager":
-            return self._provide(images.alertmanager())
+        if program in PACKAGED:
+            return self._provide(images.of_package(program))
         programs.build(programs.named(program), self.places)
         return self._provide(images.of_program(program, f"localhost/{program}:e2e"))
 
@@ -160,9 +160,36 @@ class LocalCluster:
 
     def crash(self, namespace: str, pod: str, container: str) -> None:
         """Kill the process of a container, as the kernel does when memory runs out. Raises CommandError."""
-        path = f'jsonpath={{.status.containerStatuses[?(@.name=="{container}")].containerID}}'
-        identity = self.run("kubectl", "-n", namespace, "get", "pod", pod, "-o", path).removeprefix("containerd://")
-        self.namespaces.run(self.node.containers("tasks", "kill", "--signal", "SIGKILL", identity))
+        self._signal("SIGKILL", namespace, pod, container)
+
+    def freeze(self, namespace: str, pod: str, container: str) -> None:
+        """Stop the process of a container where it stands: it holds its connections and says nothing. Raises CommandError."""
+        self._signal("SIGSTOP", namespace, pod, container)
+
+    def thaw(self, namespace: str, pod: str, container: str) -> None:
+        """Let it go on. Raises CommandError."""
+        self._signal("SIGCONT", namespace, pod, container)
+
+    def inside(self, namespace: str, pod: str, container: str, *command: object) -> str:
+        """Run a command in a container as somebody at the node can, without the API server. Raises CommandError."""
+        identity = self._container(namespace, pod, container)
+        execution = f"inside-{os.getpid()}"
+        return self.namespaces.run(self.node.containers("tasks", "exec", "--exec-id", execution, identity, *command))
+
+    def _signal(self, name: str, namespace: str, pod: str, container: str) -> None:
+        identity = self._container(namespace, pod, container)
+        self.namespaces.run(self.node.containers("tasks", "kill", "--signal", name, identity))
+
+    def _container(self, namespace: str, pod: str, container: str) -> str:
+        """The one that runs; earlier ones of the same name have no task any more."""
+        wanted = {"pod.namespace": namespace, "pod.name": pod, "container.name": container}
+        label = ",".join(f'labels."io.kubernetes.{key}"=={value}' for key, value in wanted.items())
+        known = self.namespaces.run(self.node.containers("containers", "list", "--quiet", label)).split()
+        tasks = set(self.namespaces.run(self.node.containers("tasks", "list", "--quiet")).split())
+        running = [identity for identity in known if identity in tasks]
+        if len(running) != 1:
+            raise CommandError(f"{len(running)} containers run as {container} of {namespace}/{pod}, and not one")
+        return running[0]
 
     def start(self, name: str) -> None:
         """Start the program ``name``, which was killed."""

@@ -5,6 +5,9 @@
 It needs the package ``signalyard`` and nothing else of ours, so it runs on the tester's machine or in a pod. It ends when its
 standard input does. A snapshot whose call failed is sent again, unchanged, until there is a decision or ``--patience`` is over: the
 router's promise is one decision for it, however often it comes.
+
+With ``--renew 20`` each strategy connects anew after so many snapshots, so that a Service gives it another replica; with ``--shared`` all
+strategies ask for all instruments, so that replicas race on them.
 """
 
 import argparse
@@ -13,32 +16,44 @@ import math
 import sys
 import threading
 import time
+from collections.abc import Callable
 from itertools import count
 
 from signalyard import Client, Snapshot
+from signalyard.clients import SignalClient
 from signalyard.problems import CATALOGUE, SignalyardError
 from signalyard.wire import Decision
 
 
 class Strategy(threading.Thread):
-    """Asks for its own instruments, one snapshot after another, so that each instrument's snapshots stay in their order."""
+    """Asks for its instruments, one snapshot after another, so that an instrument that is its own has its snapshots in their order.
 
-    def __init__(self, client: Client, symbols: list[str], every: float, deadline: float, patience: float) -> None:
+    ``connect`` gives a client of one connection. After ``renew`` snapshots it is taken for another one; 0: never.
+    """
+
+    def __init__(
+        self, connect: Callable[[], SignalClient], symbols: list[str], every: float, patience: float, renew: int
+    ) -> None:
         super().__init__(daemon=True)
-        self._client = client
+        self._connect = connect
+        self._client = connect()
         self._symbols = symbols
         self._every = every
-        self._deadline = deadline
         self._patience = patience
+        self._renew = renew
         self.ending = threading.Event()
 
     def run(self) -> None:
         due = time.monotonic()
         for number in count():
             if self.ending.wait(max(0.0, due - time.monotonic())):
-                return
+                break
+            if self._renew and number % self._renew == self._renew - 1:
+                self._client.close()
+                self._client = self._connect()
             self._ask(self._symbols[number % len(self._symbols)], number)
             due = max(due + self._every, time.monotonic())
+        self._client.close()
 
     def _ask(self, symbol: str, number: int) -> None:
         # The score goes up and down, so that there are signals of both directions.
@@ -102,21 +117,38 @@ def main() -> None:
         "--strategies", type=int, default=4, help="threads, each with a connection and instruments of its own"
     )
     parser.add_argument("--symbols", default=",".join(f"rb{month:04d}.SHFE" for month in range(2501, 2513)))
+    parser.add_argument("--wire", choices=("rest", "grpc"), default="rest")
+    parser.add_argument("--renew", type=int, default=0, help="snapshots after which a strategy connects anew; 0: never")
+    parser.add_argument("--shared", action="store_true", help="every strategy asks for every instrument")
     given = parser.parse_args()
     symbols = given.symbols.split(",")
-    with Client(given.url, deadline=given.deadline, connections=given.strategies) as client:
-        every = given.strategies / given.rate
-        strategies = [
-            Strategy(client, symbols[place :: given.strategies], every, given.deadline, given.patience)
-            for place in range(given.strategies)
-        ]
-        for strategy in strategies:
-            strategy.start()
-        sys.stdin.read()
-        for strategy in strategies:
-            strategy.ending.set()
-        for strategy in strategies:
-            strategy.join(given.patience + given.deadline)
+    strategies = [
+        Strategy(
+            lambda: _client(given.wire, given.url, given.deadline),
+            symbols if given.shared else symbols[place :: given.strategies],
+            given.strategies / given.rate,
+            given.patience,
+            given.renew,
+        )
+        for place in range(given.strategies)
+    ]
+    for strategy in strategies:
+        strategy.start()
+    sys.stdin.read()
+    for strategy in strategies:
+        strategy.ending.set()
+    for strategy in strategies:
+        strategy.join(given.patience + given.deadline)
+
+
+def _client(wire: str, url: str, deadline: float) -> SignalClient:
+    if wire == "rest":
+        return Client(url, deadline=deadline, connections=1)
+    from signalyard.clients import BlockingClient
+    from signalyard.wires.grpc import GrpcWire
+
+    address = url.partition("//")[2]
+    return BlockingClient(lambda: GrpcWire(address), deadline)
 
 
 if __name__ == "__main__":

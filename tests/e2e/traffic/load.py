@@ -10,7 +10,7 @@ from typing import Any
 
 from traffic.account import Account, account
 
-_CLIENT = Path(__file__).with_name("client.py")
+CLIENT = Path(__file__).with_name("client.py")
 _PATIENCE = 30.0
 
 
@@ -18,8 +18,8 @@ class Load:
     """A client process, from entering to leaving. Then ``account`` says what became of its requests. Entered again, it is the same
     strategy come back.
 
-    ``script`` gives the command that runs a Python script where the router's address is good, under ``environment``. ``deadline`` is
-    in seconds.
+    ``script`` gives the command that runs a Python script where the router's address is good, under ``environment``; ``client`` is the
+    client's, which takes url, rate and deadline, says a JSON line for each request, and ends with its input. ``deadline`` is in seconds.
     """
 
     def __init__(
@@ -32,8 +32,9 @@ class Load:
         rate: float = 50.0,
         deadline: float = 0.1,
         options: Iterable[str] = (),
+        client: Path = CLIENT,
     ) -> None:
-        self._command = script(_CLIENT, f"--url={url}", f"--rate={rate}", f"--deadline={deadline}", *options)
+        self._command = script(client, f"--url={url}", f"--rate={rate}", f"--deadline={deadline}", *options)
         self._environment = dict(environment)
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
