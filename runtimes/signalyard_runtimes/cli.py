@@ -55,7 +55,12 @@ for _command in (transfer_cli.push, transfer_cli.pull, transfer_cli.fetch):
 @click.option(
     "--out", required=True, type=_FOLDER, help="The bundle's folder; it is made, or must hold this very bundle."
 )
-def pack(spec: Path, model: Path, golden: Path, out: Path) -> None:
+@click.option(
+    "--training-rows",
+    type=_FILE,
+    help="What it was trained on, so that a server sees features drift: .csv with their names, or .npy in the schema's order.",
+)
+def pack(spec: Path, model: Path, golden: Path, out: Path, training_rows: Path | None) -> None:
     """Make a bundle of MODEL as SPEC describes it, and verify it.
 
     SPEC is JSON; MODEL is the file, for TensorFlow the folder, that the framework's own way of saving wrote: docs/frameworks.md has one
@@ -64,6 +69,7 @@ def pack(spec: Path, model: Path, golden: Path, out: Path) -> None:
     \b
     Example:
       signalyard bundle pack rb-trend.json model.txt --golden rows.json --out models/rb-trend-7
+      signalyard bundle pack rb-trend.json model.txt --golden rows.json --training-rows train.csv --out models/rb-trend-7
 
     \b
     rb-trend.json:
@@ -73,14 +79,17 @@ def pack(spec: Path, model: Path, golden: Path, out: Path) -> None:
     """
     _single_thread()
     from signalyard_runtimes.bundle.manifest import GoldenRows, convert
+    from signalyard_runtimes.drift.training import read_training_rows
     from signalyard_runtimes.packing import PackSpec
     from signalyard_runtimes.packing import pack as pack_bundle
 
+    described = convert(spec.read_bytes(), PackSpec, spec.name)
     manifest = pack_bundle(
-        convert(spec.read_bytes(), PackSpec, spec.name),
+        described,
         model,
         convert(golden.read_bytes(), GoldenRows, golden.name),
         out,
+        None if training_rows is None else read_training_rows(training_rows, described.schema.names),
     )
     click.echo(f"{out}: {manifest.name} {manifest.version}, {manifest.digest}")
 
@@ -188,11 +197,13 @@ def inspect(folder: Path, as_json: bool) -> None:
     for name, value in lines.items():
         click.echo(f"{name:<12} {value}")
     click.echo("features")
+    histograms = {} if manifest.histograms is msgspec.UNSET else manifest.histograms
     for feature in manifest.schema.features:
         low = "" if feature.minimum is None else f" from {feature.minimum}"
         high = "" if feature.maximum is None else f" to {feature.maximum}"
         missing = f"impute {feature.fill}" if feature.missing == "impute" else feature.missing
-        click.echo(f"  {feature.name:<24} {feature.dtype}{low}{high}, missing: {missing}")
+        watched = f", {len(histograms[feature.name].counts)} bins" if feature.name in histograms else ""
+        click.echo(f"  {feature.name:<24} {feature.dtype}{low}{high}, missing: {missing}{watched}")
 
 
 def _print_json(value: Any) -> None:
@@ -233,6 +244,13 @@ _PORT = click.IntRange(0, 65535)
     metavar="KEY",
     help="Serve only what this public key, a PEM file, or another one given has signed; of a folder, every *.pub and *.pem.",
 )
+@_option(
+    "--drift-window",
+    default=3600,
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Compare the features of so many last seconds with the training rows, where a bundle has their histograms.",
+)
 def serve(
     models: Path,
     host: str,
@@ -243,6 +261,7 @@ def serve(
     max_body_bytes: int,
     require: tuple[str, ...],
     trust: tuple[Path, ...],
+    drift_window: int,
 ) -> None:
     """Serve every bundle below DIR by the Open Inference Protocol, REST and gRPC.
 
@@ -276,5 +295,6 @@ def serve(
                 max_body_bytes=max_body_bytes,
                 require=frozenset(map(check_digest, require)),
                 trust=public_keys(trust),
+                drift_window=float(drift_window),
             )
         )

@@ -65,9 +65,7 @@ class Features:
         A column may be left out where every row may miss it. Raises CallerError (unknown_feature, missing_feature,
         duplicate_feature) where the columns are wrong: then no row can be scored.
         """
-        order = self.order(columns)
-        # Column -1 of the padded values is a missing one.
-        matrix = values if order is None else np.column_stack((values, np.full(len(values), np.nan)))[:, order]
+        matrix = self.arrange(columns, values)
         bad = self._bad(matrix)
         if not bad.any():
             return Built(self._prepare(matrix), None, [""] * len(matrix))
@@ -78,6 +76,12 @@ class Features:
             row_error[row] = explain(self._features[column], float(matrix[row, column]))
         good = np.flatnonzero(~faulty)
         return Built(self._prepare(matrix[good]), good, row_error)
+
+    def arrange(self, columns: tuple[str, ...], values: Matrix) -> Matrix:
+        """The values in the model's order, unchecked, NaN where a column is left out. Raises CallerError as `build` does."""
+        order = self.order(columns)
+        # Column -1 of the padded values is a missing one.
+        return values if order is None else np.column_stack((values, np.full(len(values), np.nan)))[:, order]
 
     def order(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
         """Where each feature of the model stands among ``columns``, -1 where it is left out; None where they are the model's own.

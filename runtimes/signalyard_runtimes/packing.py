@@ -19,6 +19,7 @@ from signalyard_runtimes.bundle.manifest import (
     Framework,
     Golden,
     GoldenRows,
+    Histogram,
     Manifest,
     Tolerance,
     check_description,
@@ -26,6 +27,9 @@ from signalyard_runtimes.bundle.manifest import (
     check_tolerance,
     convert,
 )
+from signalyard_runtimes.drift.histograms import histograms
+from signalyard_runtimes.drift.training import TrainingRows
+from signalyard_runtimes.features import Features
 from signalyard_runtimes.scorer import Scorer, load, score_golden
 
 _ARTIFACT: dict[Framework, str] = {
@@ -68,15 +72,19 @@ class PackSpec(Description, frozen=True, kw_only=True):
     tolerance: Tolerance | None = None
 
 
-def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) -> Manifest:
+def pack(
+    spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path, training: TrainingRows | None = None
+) -> Manifest:
     """Write the bundle folder ``target`` and verify it; it appears whole or not at all.
 
     ``model`` is what the framework's own way of saving wrote, for TensorFlow a folder; it is loaded, so it must be your own. ``golden``
-    gives columns and rows; their scores, and confidences, are computed here. The same input makes the same digest. Where ``target``
-    holds this very bundle already, nothing is written.
+    gives columns and rows; their scores, and confidences, are computed here. Of the ``training`` rows the manifest keeps a histogram
+    a feature, against which a server watches for drift. The same input makes the same digest. Where ``target`` holds this very bundle
+    already, nothing is written.
 
     Raises ModelError as :func:`signalyard_runtimes.scorer.load` does; CallerError (invalid_setting) where ``target`` holds
-    something else, or the model file cannot be read.
+    something else, or the model file cannot be read, (unknown_feature, missing_feature, duplicate_feature, invalid_snapshot) where the
+    training rows could not be scored.
     """
     # Through the wire form, so that a spec made in Python is checked as one from a file is, and gives the same digest.
     spec = convert(msgspec.json.encode(spec), PackSpec, "the description")
@@ -88,7 +96,8 @@ def pack(spec: PackSpec, model: Path | bytes, golden: GoldenRows, target: Path) 
     artifact = model if isinstance(model, bytes) else _read_model(model)
     name = _artifact_name(spec.framework, artifact)
     contents = {name: artifact, GOLDEN_FILE: _remember(spec, artifact, golden)}
-    manifest = _manifest(spec, tolerance, versions, name, contents)
+    spread = msgspec.UNSET if training is None else _spread(spec, training)
+    manifest = _manifest(spec, tolerance, versions, name, spread, contents)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         _refuse_another(target, manifest)
         return manifest
@@ -125,8 +134,28 @@ def _probe_missing(spec: PackSpec, scorer: Scorer, golden: GoldenRows) -> None:
         )
 
 
+def _spread(spec: PackSpec, training: TrainingRows) -> dict[str, Histogram]:
+    values = training.values
+    if values.ndim != 2 or values.shape[1] != len(training.columns):
+        raise error(
+            Problem.INVALID_SNAPSHOT,
+            f"the training rows must be [rows, {len(training.columns)}], as there are that many columns; they are {list(values.shape)}",
+        )
+    features = Features(spec.schema)
+    for row, text in enumerate(features.build(training.columns, values).row_error):
+        if text:
+            raise error(Problem.INVALID_SNAPSHOT, f"the training row {row} is not as the schema says: {text}")
+    # As they come, before gaps are filled and steps applied: so a server counts them.
+    return histograms(spec.schema.names, features.arrange(training.columns, values))
+
+
 def _manifest(
-    spec: PackSpec, tolerance: Tolerance, versions: Mapping[str, str], artifact: str, contents: Mapping[str, bytes]
+    spec: PackSpec,
+    tolerance: Tolerance,
+    versions: Mapping[str, str],
+    artifact: str,
+    spread: dict[str, Histogram] | msgspec.UnsetType,
+    contents: Mapping[str, bytes],
 ) -> Manifest:
     manifest = Manifest(
         format=1,
@@ -141,6 +170,7 @@ def _manifest(
         calibration=spec.calibration,
         golden=Golden(tolerance=tolerance),
         training=spec.training,
+        histograms=spread,
         files={name: file_entry(body) for name, body in contents.items()},
         digest="",
     )

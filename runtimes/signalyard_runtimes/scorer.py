@@ -1,9 +1,10 @@
 """A bundle, loaded: the one thing that packing, verifying and serving call, and nothing below it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from signalyard import profile
@@ -11,7 +12,7 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ModelCard, ScoredRows
 from signalyard_runtimes import engines
 from signalyard_runtimes.bundle import library, signature, store
-from signalyard_runtimes.bundle.manifest import Description, Framework, GoldenRows, Tolerance, invalid
+from signalyard_runtimes.bundle.manifest import Description, Framework, GoldenRows, Histogram, Tolerance, invalid
 from signalyard_runtimes.calibration import confidence, confidence_of_one
 from signalyard_runtimes.engines.row import row_of
 from signalyard_runtimes.features import Features, Matrix, Vector, to_values
@@ -44,6 +45,8 @@ class Scorer:
         )
         self.framework: Framework = description.framework
         self.golden: GoldenRows | None = None
+        self.histograms: Mapping[str, Histogram] = {}
+        """Of the rows that the model was trained on, by feature; empty where the bundle has none."""
         self._engine = engines.load(description.framework, artifact)
         _compare_features(self._engine.features, description.schema.names)
         self._features = Features(description.schema, description.preprocessing)
@@ -165,6 +168,8 @@ def load(path: Path, digest: str | None = None, trust: Sequence[Path] = ()) -> S
     scorer = Scorer(bundle.manifest, bundle.artifact, bundle.manifest.digest)
     check_golden(scorer, bundle.golden, bundle.manifest.golden.tolerance)
     scorer.golden = bundle.golden
+    if bundle.manifest.histograms is not msgspec.UNSET:
+        scorer.histograms = bundle.manifest.histograms
     return scorer
 
 

@@ -29,12 +29,13 @@ from signalyard._server.bounds import ConnectionSettings
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.manifest import Manifest
+from signalyard_runtimes.drift.watch import WINDOW_SECONDS
 from signalyard_runtimes.lanes.binary import BinaryLane
 from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.front import Front
 from signalyard_runtimes.lanes.server import HttpServer
 from signalyard_runtimes.lanes.target import Targets
-from signalyard_runtimes.mlserver import grpc
+from signalyard_runtimes.mlserver import drift, grpc
 from signalyard_runtimes.mlserver.metrics import HttpMetrics, watch_readiness
 from signalyard_runtimes.mlserver.planes import model_settings, planes
 from signalyard_runtimes.mlserver.readiness import Readiness
@@ -50,7 +51,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to serve. A port of 0 means any free one. ``warmup`` is in requests a model, ``max_body_bytes`` bounds a REST request.
 
     ``require`` are the digests of the bundles that must be served, and no others; empty where any may be. ``trust`` are PEM files of
-    public keys, one of which must have signed each bundle; empty where none need be signed.
+    public keys, one of which must have signed each bundle; empty where none need be signed. ``drift_window`` is in seconds.
     """
 
     models: Path
@@ -62,6 +63,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 32 * 1024 * 1024
     require: frozenset[str] = frozenset()
     trust: tuple[Path, ...] = ()
+    drift_window: float = WINDOW_SECONDS
 
 
 def serve(settings: ServeSettings) -> None:
@@ -119,6 +121,7 @@ async def _serve(settings: ServeSettings) -> None:
         await asyncio.wait({warm, stop}, return_when=asyncio.FIRST_COMPLETED)
         if warm.done():
             warm.result()
+            drift.begin(scorer.card for scorer in scorers)
             gc.collect()
             gc.freeze()
             readiness.admit()
@@ -140,7 +143,7 @@ async def _load(registry: MultiModelRegistry, settings: ServeSettings) -> tuple[
     served, scorers = [], []
     for path, manifest in manifests.items():
         with store.naming(path):
-            of_model = model_settings(path, manifest, settings.trust)
+            of_model = model_settings(path, manifest, settings.trust, settings.drift_window)
             model = await registry.load(of_model)
         served.append(of_model)
         scorers.append(model.scorer)

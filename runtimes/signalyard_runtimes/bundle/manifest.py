@@ -19,8 +19,12 @@ GOLDEN_FILE = "golden.json"
 SIGNATURE_FILE = "signature.json"
 """The one file that no manifest lists: it signs the manifest."""
 
+MOST_EDGES = 32
+"""Of a histogram: a server counts every row by every one of them."""
+
 # A name and a version become part of a URL, of a metric's labels and of folder names.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Framework = Literal["lightgbm", "xgboost", "sklearn", "skops", "onnx", "torchscript", "torch-export", "tensorflow"]
 """One word for each form in which a model is kept, since the form decides what may be done with it: ``sklearn`` is a pickle,
 ``skops`` the same models in a form that runs no code."""
@@ -119,6 +123,18 @@ class FileEntry(_Form, frozen=True, kw_only=True):
     size: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class Histogram(_Form, frozen=True, kw_only=True):
+    """How the values of one feature were spread over the rows that the model was trained on.
+
+    ``edges`` rise; bin ``i`` holds the values of which ``i`` edges are less than or equal to them, so that there is one bin more than
+    edges. ``counts`` are rows a bin, ``missing`` those in which the feature was missing.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[Count, ...]
+    missing: Count = 0
+
+
 class Description(_Form, frozen=True, kw_only=True):
     """What a model is, apart from its bytes: the part of a manifest that its maker writes."""
 
@@ -139,6 +155,8 @@ class Manifest(Description, frozen=True, kw_only=True):
     library: dict[str, str]
     artifact: str
     golden: Golden
+    histograms: dict[str, Histogram] | msgspec.UnsetType = msgspec.UNSET
+    """By feature; left out where the training rows were not given."""
     files: dict[str, FileEntry]
     digest: Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -190,6 +208,8 @@ def decode(body: bytes) -> Manifest:
     check_description(manifest)
     check_tolerance(manifest.golden.tolerance, "/golden/tolerance")
     check_library(manifest.framework, manifest.library)
+    if manifest.histograms is not msgspec.UNSET:
+        _check_histograms(manifest.histograms, manifest.schema.names)
     for path in manifest.files:
         _check_path(path, f"/files/{escape_pointer(path)}")
     for path, pointer in ((manifest.artifact, "/artifact"), (manifest.golden.file, "/golden/file")):
@@ -292,6 +312,26 @@ def _check_isotonic(curve: Isotonic) -> None:
 
 def _rising(numbers: tuple[float, ...]) -> bool:
     return all(before < after for before, after in pairwise(numbers))
+
+
+def _check_histograms(histograms: dict[str, Histogram], names: tuple[str, ...]) -> None:
+    known = frozenset(names)
+    if not histograms:
+        raise invalid("must hold at least one histogram, or be left out", "/histograms")
+    for name, histogram in histograms.items():
+        pointer = f"/histograms/{escape_pointer(name)}"
+        if name not in known:
+            raise invalid(f"{name!r} is no feature of the schema", pointer)
+        edges, counts = histogram.edges, histogram.counts
+        if len(edges) > MOST_EDGES or not _rising(edges):
+            raise invalid(f"the edges of {name!r} must rise, and be at most {MOST_EDGES}", f"{pointer}/edges")
+        if len(counts) != len(edges) + 1:
+            raise invalid(
+                f"{name!r} has {len(edges)} edges, so there must be {len(edges) + 1} counts, not {len(counts)}",
+                f"{pointer}/counts",
+            )
+        if not sum(counts) + histogram.missing:
+            raise invalid(f"the histogram of {name!r} is of no row at all", f"{pointer}/counts")
 
 
 def check_tolerance(tolerance: Tolerance, pointer: str) -> None:

@@ -16,14 +16,18 @@ from signalyard import profile
 from signalyard.problems import CallerError, Problem, SignalyardError, error
 from signalyard.profile import ScoredRows
 from signalyard_runtimes.bundle.manifest import Framework
+from signalyard_runtimes.drift.watch import WINDOW_SECONDS, DriftWatch
 from signalyard_runtimes.features import Matrix, to_values
-from signalyard_runtimes.mlserver import budget
+from signalyard_runtimes.mlserver import budget, drift
 from signalyard_runtimes.mlserver.errors import to_mlserver
 from signalyard_runtimes.mlserver.metrics import ModelMetrics
 from signalyard_runtimes.scorer import Scorer, load
 
 TRUST_PARAMETER = "trust"
 """The settings' extra parameter that lists the PEM files of the keys that are trusted."""
+
+DRIFT_PARAMETER = "drift_window"
+"""The settings' extra parameter that says over how many seconds drift is watched."""
 
 _INLINE_ROWS = 512
 """A batch of more rows is scored on a thread of its own, so that a lone row need not wait for it. Beside batches of 5,000 rows
@@ -47,19 +51,24 @@ class BundleModel:
         found = (scorer.framework, scorer.card.model, scorer.card.version)
         if asked != found:
             raise error(Problem.INVALID_SETTING, f"the settings ask for {asked}, the bundle is {found}")
-        self.serve(scorer, perf_counter() - started)
+        self.serve(scorer, perf_counter() - started, extra.get(DRIFT_PARAMETER, WINDOW_SECONDS))
         return True
 
-    def serve(self, scorer: Scorer, load_seconds: float = 0.0) -> None:
+    def serve(self, scorer: Scorer, load_seconds: float = 0.0, drift_window: float = WINDOW_SECONDS) -> None:
         """Answer with ``scorer`` from now on."""
         self.scorer = scorer
+        self.drift = DriftWatch(scorer.histograms, drift_window) if scorer.histograms else None
+        if self.drift is not None:
+            drift.watch(scorer.card, self.drift)
         self._metrics = ModelMetrics(scorer.card, load_seconds)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"score-{scorer.card.model}")
 
     async def unload(self) -> bool:
-        """Let go of the thread."""
+        """Let go of the thread, and of the metrics of drift."""
         if hasattr(self, "_thread"):
             self._thread.shutdown(wait=False)
+            if self.drift is not None:
+                drift.forget(self.scorer.card, self.drift)
         return True
 
     async def metadata(self) -> MetadataModelResponse:
@@ -96,7 +105,10 @@ class BundleModel:
 
     def _score(self, call: budget.Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
         call.check()
-        return self.scorer.score_values(columns, values)
+        answer = self.scorer.score_values(columns, values)
+        if self.drift is not None:
+            self.drift.add(columns, values, answer.row_error)
+        return answer
 
     def _count(self, exc: SignalyardError) -> None:
         self._metrics.erred(exc.problem)

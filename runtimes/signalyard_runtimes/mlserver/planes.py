@@ -14,7 +14,8 @@ from mlserver.settings import ModelParameters, ModelSettings, Settings
 
 from signalyard import profile
 from signalyard_runtimes.bundle.manifest import Framework, Manifest
-from signalyard_runtimes.mlserver.model import TRUST_PARAMETER
+from signalyard_runtimes.drift.watch import WINDOW_SECONDS
+from signalyard_runtimes.mlserver.model import DRIFT_PARAMETER, TRUST_PARAMETER
 
 # As text, so that only the classes of the frameworks that are served get imported.
 _RUNTIMES: dict[Framework, str] = {
@@ -29,8 +30,11 @@ _RUNTIMES: dict[Framework, str] = {
 }
 
 
-def model_settings(path: Path, manifest: Manifest, trust: Sequence[Path] = ()) -> ModelSettings:
-    """What MLServer's registry needs to know of a bundle, which one of the keys ``trust`` must have signed where there are any."""
+def model_settings(
+    path: Path, manifest: Manifest, trust: Sequence[Path] = (), drift_window: float = WINDOW_SECONDS
+) -> ModelSettings:
+    """What MLServer's registry needs to know of a bundle, which one of the keys ``trust`` must have signed where there are any;
+    ``drift_window`` in seconds."""
     return ModelSettings(
         name=manifest.name,
         implementation=_RUNTIMES[manifest.framework],
@@ -38,7 +42,11 @@ def model_settings(path: Path, manifest: Manifest, trust: Sequence[Path] = ()) -
         parameters=ModelParameters(
             uri=str(path.resolve()),
             version=manifest.version,
-            extra={profile.DIGEST_PARAMETER: manifest.digest, TRUST_PARAMETER: [str(key) for key in trust]},
+            extra={
+                profile.DIGEST_PARAMETER: manifest.digest,
+                TRUST_PARAMETER: [str(key) for key in trust],
+                DRIFT_PARAMETER: drift_window,
+            },
         ),
     )
 
