@@ -197,13 +197,13 @@ def inspect(folder: Path, as_json: bool) -> None:
     for name, value in lines.items():
         click.echo(f"{name:<12} {value}")
     click.echo("features")
-    histograms = {} if manifest.histograms is msgspec.UNSET else manifest.histograms
+    histograms = () if manifest.histograms is msgspec.UNSET else manifest.histograms
+    bins = {histogram.feature: f", {len(histogram.counts)} bins" for histogram in histograms}
     for feature in manifest.schema.features:
         low = "" if feature.minimum is None else f" from {feature.minimum}"
         high = "" if feature.maximum is None else f" to {feature.maximum}"
         missing = f"impute {feature.fill}" if feature.missing == "impute" else feature.missing
-        watched = f", {len(histograms[feature.name].counts)} bins" if feature.name in histograms else ""
-        click.echo(f"  {feature.name:<24} {feature.dtype}{low}{high}, missing: {missing}{watched}")
+        click.echo(f"  {feature.name:<24} {feature.dtype}{low}{high}, missing: {missing}{bins.get(feature.name, '')}")
 
 
 def _print_json(value: Any) -> None:

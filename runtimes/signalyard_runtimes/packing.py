@@ -134,7 +134,7 @@ def _probe_missing(spec: PackSpec, scorer: Scorer, golden: GoldenRows) -> None:
         )
 
 
-def _spread(spec: PackSpec, training: TrainingRows) -> dict[str, Histogram]:
+def _spread(spec: PackSpec, training: TrainingRows) -> tuple[Histogram, ...]:
     values = training.values
     if values.ndim != 2 or values.shape[1] != len(training.columns):
         raise error(
@@ -154,7 +154,7 @@ def _manifest(
     tolerance: Tolerance,
     versions: Mapping[str, str],
     artifact: str,
-    spread: dict[str, Histogram] | msgspec.UnsetType,
+    spread: tuple[Histogram, ...] | msgspec.UnsetType,
     contents: Mapping[str, bytes],
 ) -> Manifest:
     manifest = Manifest(

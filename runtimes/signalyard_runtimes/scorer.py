@@ -1,7 +1,7 @@
 """A bundle, loaded: the one thing that packing, verifying and serving call, and nothing below it."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,8 +45,8 @@ class Scorer:
         )
         self.framework: Framework = description.framework
         self.golden: GoldenRows | None = None
-        self.histograms: Mapping[str, Histogram] = {}
-        """Of the rows that the model was trained on, by feature; empty where the bundle has none."""
+        self.histograms: Sequence[Histogram] = ()
+        """Of the rows that the model was trained on; empty where the bundle has none."""
         self._engine = engines.load(description.framework, artifact)
         _compare_features(self._engine.features, description.schema.names)
         self._features = Features(description.schema, description.preprocessing)

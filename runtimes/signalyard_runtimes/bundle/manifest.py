@@ -124,12 +124,13 @@ class FileEntry(_Form, frozen=True, kw_only=True):
 
 
 class Histogram(_Form, frozen=True, kw_only=True):
-    """How the values of one feature were spread over the rows that the model was trained on.
+    """How the values of ``feature`` were spread over the rows that the model was trained on.
 
     ``edges`` rise; bin ``i`` holds the values of which ``i`` edges are less than or equal to them, so that there is one bin more than
     edges. ``counts`` are rows a bin, ``missing`` those in which the feature was missing.
     """
 
+    feature: str
     edges: tuple[float, ...]
     counts: tuple[Count, ...]
     missing: Count = 0
@@ -155,8 +156,8 @@ class Manifest(Description, frozen=True, kw_only=True):
     library: dict[str, str]
     artifact: str
     golden: Golden
-    histograms: dict[str, Histogram] | msgspec.UnsetType = msgspec.UNSET
-    """By feature; left out where the training rows were not given."""
+    histograms: tuple[Histogram, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Left out where the training rows were not given."""
     files: dict[str, FileEntry]
     digest: Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -193,7 +194,9 @@ def convert(body: bytes, form: type[_T], file: str) -> _T:
         pointer = ""
         if place:
             text = text[: place.start()]
-            pointer = "".join("/" + escape_pointer(name or index) for name, index in _STEP.findall(place["path"]))
+            # Which value of an object it was, msgspec does not say.
+            path = place["path"].partition("[...]")[0]
+            pointer = "".join("/" + escape_pointer(name or index) for name, index in _STEP.findall(path))
         raise invalid(f"{file}: {text}", pointer) from exc
     except (UnicodeDecodeError, RecursionError) as exc:
         raise invalid(f"{file}: not JSON: {exc}") from exc
@@ -314,14 +317,16 @@ def _rising(numbers: tuple[float, ...]) -> bool:
     return all(before < after for before, after in pairwise(numbers))
 
 
-def _check_histograms(histograms: dict[str, Histogram], names: tuple[str, ...]) -> None:
-    known = frozenset(names)
+def _check_histograms(histograms: tuple[Histogram, ...], names: tuple[str, ...]) -> None:
+    known = set(names)
     if not histograms:
         raise invalid("must hold at least one histogram, or be left out", "/histograms")
-    for name, histogram in histograms.items():
-        pointer = f"/histograms/{escape_pointer(name)}"
+    for index, histogram in enumerate(histograms):
+        pointer, name = f"/histograms/{index}", histogram.feature
         if name not in known:
-            raise invalid(f"{name!r} is no feature of the schema", pointer)
+            given = f"{name!r} is given twice" if name in names else f"{name!r} is no feature of the schema"
+            raise invalid(given, f"{pointer}/feature")
+        known.remove(name)
         edges, counts = histogram.edges, histogram.counts
         if len(edges) > MOST_EDGES or not _rising(edges):
             raise invalid(f"the edges of {name!r} must rise, and be at most {MOST_EDGES}", f"{pointer}/edges")

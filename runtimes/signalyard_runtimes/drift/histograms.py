@@ -15,25 +15,25 @@ BINS = 10
 """A tenth of the training rows each, where the feature takes many values: what the index's rules of thumb are for."""
 
 _LEVELS = np.arange(1, BINS) / BINS
-_BESIDE = 1e-6
+_BESIDE = 1e-12
 """How far above a feature's largest value its bin ends, relative to it, where that value has a bin of its own."""
 
 
-def histograms(names: Sequence[str], matrix: Matrix) -> dict[str, Histogram]:
+def histograms(names: Sequence[str], matrix: Matrix) -> tuple[Histogram, ...]:
     """One for each of ``names``, of ``matrix`` [rows, len(names)], NaN for missing.
 
     Raises CallerError (invalid_snapshot) where there is no row.
     """
     if not len(matrix):
         raise error(Problem.INVALID_SNAPSHOT, "there must be at least one training row", "/rows")
-    return {name: _histogram(matrix[:, place]) for place, name in enumerate(names)}
+    return tuple(_histogram(name, matrix[:, place]) for place, name in enumerate(names))
 
 
-def _histogram(column: Vector) -> Histogram:
+def _histogram(feature: str, column: Vector) -> Histogram:
     values = column[~np.isnan(column)]
     edges = _edges(values) if len(values) else ()
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    return Histogram(edges=edges, counts=tuple(counts.tolist()), missing=len(column) - len(values))
+    return Histogram(feature=feature, edges=edges, counts=tuple(counts.tolist()), missing=len(column) - len(values))
 
 
 def _edges(values: Vector) -> tuple[float, ...]:

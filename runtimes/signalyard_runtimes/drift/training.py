@@ -36,7 +36,7 @@ def _read_csv(path: Path) -> TrainingRows:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines)
             columns = tuple(next(reader, ()))
-            rows = [_numbers(cells, columns, path.name, reader.line_num) for cells in reader]
+            rows = [_numbers(cells, columns, path.name, reader.line_num) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as exc:
         raise _wrong(f"{path.name}: not a table of comma-separated values: {exc}") from exc
     return TrainingRows(columns=columns, values=np.array(rows, dtype=np.float64).reshape(len(rows), len(columns)))

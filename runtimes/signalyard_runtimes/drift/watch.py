@@ -1,12 +1,11 @@
 """Watching the rows that one bundle scores, next to nothing of it while somebody waits for an answer."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from signalyard_runtimes.bundle.manifest import Histogram
 from signalyard_runtimes.drift.bins import Bins
@@ -29,11 +28,28 @@ class Drift(NamedTuple):
     """In the window."""
 
 
-class _Order(NamedTuple):
-    """Where the features that are watched stand among ``columns``, -1 where one is left out; None where they are the columns."""
+class _Order:
+    """Where the features that are watched stand among the columns of a request."""
 
-    columns: tuple[str, ...]
-    places: npt.NDArray[np.intp] | None
+    def __init__(self, columns: tuple[str, ...], names: tuple[str, ...]) -> None:
+        places = {name: place for place, name in enumerate(columns)}
+        # Column -1 is a missing one.
+        self._places = np.array([places.get(name, -1) for name in names], dtype=np.intp)
+        self._same = columns == names
+        self._padded = np.full(len(columns) + 1, np.nan)
+
+    def put(self, row: Vector, target: Vector) -> None:
+        """One row, in memory that is kept: not for two threads at once."""
+        if self._same:
+            target[:] = row
+            return
+        self._padded[:-1] = row
+        # With any other mode numpy makes a copy first.
+        np.take(self._padded, self._places, out=target, mode="wrap")
+
+    def arrange(self, values: Matrix) -> Matrix:
+        """Many rows."""
+        return values if self._same else np.column_stack((values, np.full(len(values), np.nan)))[:, self._places]
 
 
 class DriftWatch:
@@ -41,21 +57,21 @@ class DriftWatch:
 
     def __init__(
         self,
-        histograms: Mapping[str, Histogram],
+        histograms: Sequence[Histogram],
         seconds: float = WINDOW_SECONDS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """``histograms`` of at least one feature; ``seconds`` is the window's length on ``clock``."""
-        self._names = tuple(histograms)
+        self._names = tuple(histogram.feature for histogram in histograms)
         self._clock = clock
-        self._bins = Bins(tuple(histograms.values()))
-        self._expected = self._bins.of(tuple(histograms.values()))
+        self._bins = Bins(histograms)
+        self._expected = self._bins.of(histograms)
         self._window = Window(self._bins.shape, seconds)
         # Single rows wait here until there are enough of them to be counted together, or somebody asks.
         self._waiting = np.empty((self._bins.rows, len(self._names)))
         self._filled = 0
         self._lock = threading.Lock()
-        self._last = _Order(self._names, None)
+        self._last: tuple[tuple[str, ...], _Order] = self._names, _Order(self._names, self._names)
         self._orders: dict[tuple[str, ...], _Order] = {}
 
     def add(self, columns: tuple[str, ...], values: Matrix, row_error: Sequence[str]) -> None:
@@ -63,14 +79,16 @@ class DriftWatch:
 
         They are counted as they were given, before gaps are filled and steps applied: a fill would hide that a feed has gone.
         """
-        places = self._last.places if columns is self._last.columns else self._find(columns)
+        known, order = self._last
+        if columns is not known:
+            order = self._find(columns)
         if len(values) > 1:
-            self._add_many(values, places, row_error)
+            self._add_many(values, order, row_error)
             return
         if row_error[0]:
             return
         with self._lock:
-            self._waiting[self._filled] = values[0] if places is None else _padded(values)[0, places]
+            order.put(values[0], self._waiting[self._filled])
             self._filled += 1
             if self._filled == len(self._waiting):
                 self._count_waiting()
@@ -89,11 +107,11 @@ class DriftWatch:
             self._filled = 0
             self._window.clear()
 
-    def _add_many(self, values: Matrix, places: npt.NDArray[np.intp] | None, row_error: Sequence[str]) -> None:
+    def _add_many(self, values: Matrix, order: _Order, row_error: Sequence[str]) -> None:
         if any(row_error):
             values = values[[not text for text in row_error]]
         # Counted before the lock is taken: a single row that comes meanwhile does not wait for thousands.
-        counts = self._bins.count(values if places is None else _padded(values)[:, places])
+        counts = self._bins.count(order.arrange(values))
         with self._lock:
             self._window.add(counts, self._clock())
 
@@ -102,19 +120,12 @@ class DriftWatch:
             self._window.add(self._bins.count(self._waiting[: self._filled]), self._clock())
             self._filled = 0
 
-    def _find(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
+    def _find(self, columns: tuple[str, ...]) -> _Order:
         order = self._orders.get(columns)
         if order is None:
-            places = {name: place for place, name in enumerate(columns)}
-            found = np.array([places.get(name, -1) for name in self._names], dtype=np.intp)
-            order = _Order(columns, None if columns == self._names else found)
+            order = _Order(columns, self._names)
             if len(self._orders) < _KNOWN_ORDERS:
                 self._orders[columns] = order
-        # Of the caller's own tuple, since the next request most often brings the very same one.
-        self._last = _Order(columns, order.places)
-        return order.places
-
-
-def _padded(values: Matrix) -> Matrix:
-    """With a column of missing values behind the others, in the place of which -1 points."""
-    return np.column_stack((values, np.full(len(values), np.nan)))
+        # With the caller's own tuple, since the next request most often brings the very same one.
+        self._last = columns, order
+        return order
