@@ -145,7 +145,11 @@ E2E := PYTHONPATH=tests/e2e $(DEV)/python -m cluster
 
 .PHONY: e2e
 e2e: setup $(STANDINS:%=$(VENV)/%/.ready) ## scenarios on a real cluster: KUBECONFIG's, kind where Docker is, else a node made here as root; ARGS="-k plain", E2E_KEEP=1
-	@$(DEV)/pytest -q tests/e2e $(ARGS)
+	@$(DEV)/pytest -q -n auto --dist worksteal -m "not images" tests/e2e $(ARGS)
+
+.PHONY: e2e-images
+e2e-images: setup ## the images of the frameworks that no scenario needs: built, looked into, a bundle scored; minutes, on the same cluster
+	@$(DEV)/pytest -q -m images tests/e2e $(ARGS)
 
 .PHONY: e2e-up
 e2e-up: setup ## a node of our own, as root, for trying things out: then PYTHONPATH=tests/e2e .venv/dev/bin/python -m cluster run kubectl ...

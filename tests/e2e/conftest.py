@@ -3,15 +3,18 @@
 import contextlib
 import signal
 import time
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundles import Bundles
 from cluster.chosen import cluster as chosen
-from cluster.chosen import ours
+from cluster.chosen import joined, ours
 from cluster.contract import Cluster
 from cluster.definitions import define
+from cluster.lock import Lock
 from cluster.places import PROJECT, Places
 from desk import Desk
 from monitoring import Monitoring
@@ -22,16 +25,50 @@ from reader import NAMESPACE, Reader
 from redis_pair import RedisPair
 from scenario import Scenario
 from traffic.summary import Entry, Summary
+from turns import in_turn, turn
 
 _SUMMARY = pytest.StashKey[Summary]()
 _PASSED = pytest.StashKey[bool]()
 _LEFT_OUT = pytest.StashKey[list[str]]()
+_TURNS = Places.of_project().results / "turns"
+_PROCESSES = 2
+"""Of a run on a node of our own. Most of a scenario is waiting, and two processors have no time for three."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SUMMARY] = Summary()
     # A run that is told to end takes its cluster away, as one that is interrupted does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    return _PROCESSES if ours() else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The node of several processes is their parent's, which outlives them."""
+    config = session.config
+    if getattr(config.option, "numprocesses", None) and not _is_one_of_several(config):
+        held = contextlib.ExitStack()
+        held.enter_context(chosen(Places.of_project()))
+        config.add_cleanup(held.close)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _is_one_of_several(session.config):
+        session.config.workeroutput["summary"] = session.config.stash[_SUMMARY].written().decode()
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    if error is None:  # one that crashed has said nothing
+        node.config.stash[_SUMMARY].add(node.workeroutput["summary"].encode())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with turn(_TURNS, item):
+        return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,6 +79,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in killing]
         config.hook.pytest_deselected(items=killing)
         config.stash[_LEFT_OUT] = [item.name for item in killing]
+    if _is_one_of_several(config):
+        items[:] = in_turn(items)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -62,7 +101,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     summary = config.stash[_SUMMARY]
-    if summary.entries:
+    if summary.scenarios:
         terminalreporter.section("scenarios")
         for line in pytest_report_collectionfinish(config):
             terminalreporter.write_line(line)
@@ -78,9 +117,12 @@ def places() -> Places:
 
 
 @pytest.fixture(scope="session")
-def cluster(places: Places):
-    with chosen(places) as found:
-        yield found
+def cluster(request: pytest.FixtureRequest, places: Places):
+    if _is_one_of_several(request.config):
+        yield joined(places)
+    else:
+        with chosen(places) as found:
+            yield found
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +148,8 @@ def published(cluster: Cluster, bundles: Bundles) -> Published:
 @pytest.fixture(scope="session")
 def crds(cluster: Cluster) -> None:
     """The cluster knows SignalRoutes and SignalGroups. They go with the cluster."""
-    define(partial(cluster.run, "kubectl"), "-f", PROJECT / "manifests/crds")
+    with Lock(_TURNS / "definitions.lock"):
+        define(partial(cluster.run, "kubectl"), "-f", PROJECT / "manifests/crds")
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +181,7 @@ def reader(
 ):
     """Of the pages, before a cluster without the namespace that their commands make."""
     made = Scenario(cluster, NAMESPACE, places.results / request.node.name.removeprefix("test_"))
-    with _told(request, summary, made):
+    with Lock(_TURNS / f"{NAMESPACE}.lock"), _told(request, summary, made):
         made.folder.mkdir(parents=True, exist_ok=True)
         made.end(wait=True)
         yield Reader(Desk(made, published, router_image, runtimes_image), tmp_path)
@@ -153,7 +196,7 @@ def _told(request: pytest.FixtureRequest, summary: Summary, made: Scenario):
         passed = request.node.stash.get(_PASSED, False)
         if not passed:
             made.describe()
-        summary.entries.append(Entry(made.folder.name, time.monotonic() - began, passed, made.accounted))
+        summary.scenarios.append(Entry(made.folder.name, time.monotonic() - began, passed, made.accounted))
         made.end()
 
 
@@ -166,7 +209,8 @@ def desk(scenario: Scenario, crds: None, published: Published, router_image: str
 @pytest.fixture(scope="session")
 def prometheus_operator(cluster: Cluster) -> None:
     """It goes with the cluster."""
-    PrometheusOperator(cluster).install()
+    with Lock(_TURNS / "definitions.lock"):
+        PrometheusOperator(cluster).install()
 
 
 @pytest.fixture
@@ -179,10 +223,15 @@ def monitoring(scenario: Scenario, cluster: Cluster, prometheus_operator: None, 
 @pytest.fixture(scope="session")
 def kserve(cluster: Cluster) -> None:
     """It goes with the cluster."""
-    KServe(cluster).install()
+    with Lock(_TURNS / "definitions.lock"):
+        KServe(cluster).install()
 
 
 @pytest.fixture
 def redis_pair(scenario: Scenario, cluster: Cluster) -> RedisPair:
     """The scenario's, not started yet."""
     return RedisPair(scenario, cluster.program_image("redis-server"))
+
+
+def _is_one_of_several(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")

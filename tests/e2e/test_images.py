@@ -51,6 +51,8 @@ OWN = {
     "onnx": {"onnxruntime"},
 }
 """What is in the image of a framework beside what all have."""
+SCENARIOS = "lightgbm"
+"""The image that the scenarios' models run in. To build the others takes minutes, each."""
 FITTED = Path(__file__).with_name("fitted.py")
 
 
@@ -95,7 +97,9 @@ def test_router_image_holds_no_framework(look, router_image, scenario):
     assert "serve" not in commands
 
 
-@pytest.mark.parametrize("framework", OWN)
+@pytest.mark.parametrize(
+    "framework", [pytest.param(one, marks=[pytest.mark.images] if one != SCENARIOS else []) for one in OWN]
+)
 def test_runtimes_image_holds_one_framework_and_scores_by_it(look, cluster, scenario, framework):
     seen = look(
         cluster.runtimes_image(framework),

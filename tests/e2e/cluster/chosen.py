@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.commands import CommandError
 from cluster.contract import Cluster
 from cluster.foreign import GivenCluster, KindCluster, docker_answers
 from cluster.local import LocalCluster, down
@@ -42,3 +43,11 @@ def cluster(places: Places) -> Iterator[Cluster]:
         finally:
             if not keep:
                 down(places)
+
+
+def joined(places: Places) -> Cluster:
+    """The node that another process of this run has chosen. Raises CommandError."""
+    found = LocalCluster.running(places)
+    if found is None:
+        raise CommandError("the run's node is gone: see the logs of its programs")
+    return found

@@ -4,7 +4,6 @@ They are built outside the node's network, which has no way out. Buildah's mount
 that an interrupted build leaves none.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.commands import CommandError, run
+from cluster.lock import Lock
 from cluster.namespaces import ISOLATED
 from cluster.places import PROJECT, Places
 from cluster.progress import step
@@ -62,14 +62,15 @@ class Images:
     def of_program(self, program: str, name: str, base: str = "scratch") -> Image:
         """An image whose entry point is a built program, on nothing or on ``base``. Raises CommandError."""
         folder = self.places.cache / "programs" / program
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shutil.copy2(self.places.bin / program, folder / program)
-        (folder / "Dockerfile").write_text(
-            # prometheus-operator starts its reloader by this path.
-            f'FROM {base}\nCOPY {program} /bin/{program}\nUSER 10001:10001\nENTRYPOINT ["/bin/{program}"]\n'
-        )
-        return self.build(folder / "Dockerfile", name, context=folder)
+        with self._alone(program):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            shutil.copy2(self.places.bin / program, folder / program)
+            (folder / "Dockerfile").write_text(
+                # prometheus-operator starts its reloader by this path.
+                f'FROM {base}\nCOPY {program} /bin/{program}\nUSER 10001:10001\nENTRYPOINT ["/bin/{program}"]\n'
+            )
+            return self.build(folder / "Dockerfile", name, context=folder)
 
     def of_package(self, program: str) -> Image:
         """Debian's, one of `PACKAGED`, with all that its package brings. Raises CommandError."""
@@ -167,8 +168,8 @@ class Images:
         ]
         return run(command, timeout=_BUILD_SECONDS, stdin=stdin, env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
 
-    def _alone(self, what: str) -> "_Lock":
-        return _Lock(self.places.cache / "layouts" / f"{what}.lock")
+    def _alone(self, what: str) -> Lock:
+        return Lock(self.places.cache / "layouts" / f"{what}.lock")
 
 
 def _drop_unused(layout: Path) -> None:
@@ -189,17 +190,3 @@ def _hex(descriptor: Mapping[str, str]) -> str:
 
 def _file(name: str) -> str:
     return name.removeprefix("localhost/").replace(":", "-").replace("/", "-")
-
-
-class _Lock:
-    """Several checkouts may share the cache."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w")
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

@@ -14,6 +14,7 @@ from cluster.commands import CommandError, run
 from cluster.control_plane import IDENTITIES, ControlPlane
 from cluster.credentials import Credentials
 from cluster.images import PACKAGED, Image, Images
+from cluster.lock import Lock
 from cluster.namespaces import Namespaces
 from cluster.node import ADDRESS, GROUP, NODE, Node
 from cluster.places import Places
@@ -211,19 +212,20 @@ class LocalCluster:
         self.services.wait("kubelet", "the node", lambda: self._says("True", "get", "node", NODE, "-o", path), timeout)
 
     def _store(self, name: str, url: str) -> None:
-        if not self.services.running(name):
-            self.start(name)
-        look = self.client(["curl", "-fsS", "-o", "/dev/null", "--max-time", "5", url])
-        self.services.wait(name, name, lambda: _succeeds(look), 60)
+        with Lock(self.places.node / f"{name}.lock"):
+            if not self.services.running(name):
+                self.start(name)
+            look = self.client(["curl", "-fsS", "-o", "/dev/null", "--max-time", "5", url])
+            self.services.wait(name, name, lambda: _succeeds(look), 60)
 
     def _provide(self, image: Image) -> str:
         loaded = self.places.node / "loaded" / image.identity
-        if not loaded.exists():
-            read = ["sh", "-c", 'tar -C "$0" -c . | "$@"', image.layout]
-            with step(f"load {image.name}"):
-                self.namespaces.run([*read, *self.node.containers("images", "import", "-")], timeout=300)
-            loaded.parent.mkdir(exist_ok=True)
-            loaded.touch()
+        with Lock(loaded.with_suffix(".lock")):
+            if not loaded.exists():
+                read = ["sh", "-c", 'tar -C "$0" -c . | "$@"', image.layout]
+                with step(f"load {image.name}"):
+                    self.namespaces.run([*read, *self.node.containers("images", "import", "-")], timeout=300)
+                loaded.touch()
         return image.name
 
     def _start(self, pause: Image) -> None:

@@ -1,6 +1,5 @@
 """The Go programs of the cluster, built from modules that are pinned by a go.mod and a go.sum each."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.commands import CommandError, run
+from cluster.lock import Lock
 from cluster.places import PROGRAMS, Places
 from cluster.progress import step
 
@@ -107,9 +107,7 @@ def named(name: str) -> tuple[Program, ...]:
 def build(programs: tuple[Program, ...], places: Places) -> None:
     """All of them, one after another. Raises CommandError."""
     for program in programs:
-        places.bin.mkdir(parents=True, exist_ok=True)
-        with (places.bin / f"{program.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another checkout may share the cache
+        with Lock(places.bin / f"{program.name}.lock"):  # another checkout may share the cache
             program.build(places)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,13 +34,23 @@ class Entry:
 class Summary:
     """Filled by the scenarios, shown and written once at the end."""
 
-    entries: list[Entry] = field(default_factory=list)
-    notes: dict[str, object] = field(default_factory=dict)
+    scenarios: list[Entry] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
     """More that was measured, by name: sizes, memory."""
 
+    def add(self, written: bytes) -> None:
+        """What another process wrote (:meth:`written`) of its scenarios. Raises msgspec.ValidationError."""
+        other = msgspec.json.decode(written, type=Summary, dec_hook=lambda kind, value: kind(value))
+        self.scenarios += other.scenarios
+        self.notes |= other.notes
+
+    def written(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.format(msgspec.json.encode(self)) + b"\n"
+
     def table(self) -> str:
-        """Columns of equal width."""
-        rows = [_TITLES, *(entry.cells() for entry in self.entries)]
+        """Columns of equal width; scenarios in the order of their names."""
+        rows = [_TITLES, *(entry.cells() for entry in sorted(self.scenarios, key=lambda entry: entry.scenario))]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
@@ -48,5 +59,4 @@ class Summary:
     def write(self, path: Path) -> None:
         """As JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {"scenarios": self.entries, "notes": self.notes}
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole)) + b"\n")
+        path.write_bytes(self.written())

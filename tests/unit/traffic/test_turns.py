@@ -1,0 +1,26 @@
+"""Who runs beside whom, where tests of a run are in two processes."""
+
+from types import SimpleNamespace
+
+from turns import in_turn
+
+
+def item(name, *fixtures, kills=False):
+    marker = object() if kills else None
+    return SimpleNamespace(name=name, fixturenames=fixtures, get_closest_marker=lambda kind: marker)
+
+
+def test_what_wants_no_cluster_runs_beside_what_wants_it_alone():
+    given = [
+        *(item("01", "cluster"), item("02", "cluster"), item("05", "cluster", kills=True), item("07", "cluster")),
+        *(item("08", "cluster"), item("09", "cluster"), item("resources"), item("more-resources")),
+    ]
+    ordered = [one.name for one in in_turn(given)]
+    first, second = ordered[:4], ordered[4:]
+    assert first == ["05", "01", "02", "07"]
+    assert second == ["resources", "more-resources", "08", "09"]
+
+
+def test_alone_comes_first_however_few_there_are():
+    assert [one.name for one in in_turn([item("01", "cluster"), item("05", "cluster", kills=True)])] == ["05", "01"]
+    assert in_turn([]) == []
