@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.commands import CommandError
+from cluster.commands import CommandError, run
 from cluster.contract import SCENARIO, Cluster
 from traffic.account import Account
 from traffic.load import CLIENT, Load
 from traffic.replicas import Together, together
 
 _PATIENCE = 120.0
+_REACHED = Path(__file__).with_name("traffic") / "reached.py"
 
 
 @dataclass
@@ -68,6 +69,11 @@ class Scenario:
                 raise TimeoutError(f"not within {timeout:g} s: {what}")
             # A look is a process that takes a tenth of a second of the machine under test.
             time.sleep(0.4)
+
+    def await_reached(self, service: str, path: str) -> None:
+        """Wait until ``path`` is answered at the Service's own address. Raises CommandError."""
+        asked = self.cluster.script(_REACHED, f"--url={self.url(service)}{path}", f"--seconds={_PATIENCE:g}")
+        run(asked, timeout=_PATIENCE + 10, env=self.cluster.environment())
 
     def url(self, service: str, port: str = "http") -> str:
         """Where a client reaches a Service. Raises CommandError."""

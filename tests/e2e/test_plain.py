@@ -80,6 +80,9 @@ def test_images_by_plain_manifests(scenario, router_image, runtimes_image, bundl
     scenario.apply(*model(runtimes_image, bundle), *router(router_image))
     scenario.await_rollout("deployment/model")
     scenario.await_rollout("deployment/router")
+    # Nothing else waits between the Services' making and their first use.
+    scenario.await_reached("model", "/v2/health/ready")
+    scenario.await_reached("router", "/readyz")
 
     with scenario.load("router", deadline=DEADLINE) as load:
         load.await_more(300)

@@ -4,10 +4,11 @@ They are built outside the node's network, which has no way out. Buildah's mount
 that an interrupted build leaves none.
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,10 +110,19 @@ class Images:
         given = dict(arguments or {})
         if context == PROJECT:
             given["BASE"], given["BUILDER"] = self.base()
-        with self._alone(_file(name)), step(f"image {name}"):
-            options = [part for key, value in given.items() for part in ("--build-arg", f"{key}={value}")]
-            self._buildah(*self._bud(), *options, "-t", name, "-f", context / dockerfile, context)
-            return self._image(name)
+        layout = self.places.cache / "layouts" / _file(name)
+        built_from, pushed = layout.with_suffix(".built-from"), layout.with_suffix(".id")
+        with self._alone(_file(name)):
+            # Buildah finds out by reading all of every layer that none has changed, which takes a minute.
+            key = _key(context / dockerfile, context, [*given.items(), *map(self._id, given.values())])
+            if not (built_from.exists() and built_from.read_text() == key and pushed.exists()):
+                built_from.unlink(missing_ok=True)
+                with step(f"image {name}"):
+                    options = [part for key, value in given.items() for part in ("--build-arg", f"{key}={value}")]
+                    self._buildah(*self._bud(), *options, "-t", name, "-f", context / dockerfile, context)
+                    self._push(name, layout, pushed)
+                built_from.write_text(key)
+            return Image(name, layout, pushed.read_text())
 
     def _make_base(self) -> None:
         tree = self.places.cache / "base"
@@ -130,16 +140,22 @@ class Images:
             self._buildah("commit", "-q", "--rm", container, _BASE)
             shutil.rmtree(tree)
 
-    def _image(self, name: str) -> Image:
-        layout = self.places.cache / "layouts" / _file(name)
-        pushed = layout.with_suffix(".id")
-        identity = self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", name)
+    def _push(self, name: str, layout: Path, pushed: Path) -> None:
+        identity = self._id(name)
         if not pushed.exists() or pushed.read_text() != identity:
             layout.mkdir(parents=True, exist_ok=True)
+            # Without earlier images in it, whose layers the node would be given too.
+            (layout / "index.json").unlink(missing_ok=True)
             self._buildah("push", "-q", name, f"oci:{layout}:{name}")
             _drop_unused(layout)
             pushed.write_text(identity)
-        return Image(name, layout, identity)
+
+    def _id(self, name: str) -> str:
+        """Of an image that is in the cache, or ``name`` itself."""
+        try:
+            return self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", name).strip()
+        except CommandError:
+            return name
 
     def _bud(self) -> list[object]:
         volumes = [f"--volume={path}:{path}:ro" for path in _SETTINGS if path.exists()]
@@ -170,6 +186,25 @@ class Images:
 
     def _alone(self, what: str) -> Lock:
         return Lock(self.places.cache / "layouts" / f"{what}.lock")
+
+
+def _key(dockerfile: Path, context: Path, given: Iterable[object]) -> str:
+    """Changes with what an image is made from: all that the engine would be sent, and what it is told."""
+    whole = hashlib.sha256(repr(list(given)).encode() + dockerfile.read_bytes())
+    for file in sorted(_sent(context)):
+        whole.update(repr((str(file.relative_to(context)), file.stat().st_mode)).encode() + file.read_bytes())
+    return whole.hexdigest()
+
+
+def _sent(context: Path) -> Iterator[Path]:
+    """The files of a context, as .dockerignore has them. It knows ours, in which everything is left out but what ``!`` takes in again."""
+    ignore = context / ".dockerignore"
+    lines = [line for line in ignore.read_text().split("\n") if line and line[0] != "#"] if ignore.exists() else ["!*"]
+    taken = [path for line in lines if line[0] == "!" for path in context.glob(line[1:])]
+    for place in taken:
+        for path in place.rglob("*") if place.is_dir() else [place]:
+            if path.is_file() and path.suffix != ".pyc":
+                yield path
 
 
 def _drop_unused(layout: Path) -> None:
