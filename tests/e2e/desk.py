@@ -42,9 +42,9 @@ class Desk:
     runtimes_image: str
 
     def install_router(self, release: str = ROUTER, **values: Any) -> None:
-        """Back when it is ready. Raises CommandError."""
+        """Not waited for: it comes up beside the model. Raises CommandError."""
         given = self._values(release, self.router(values))
-        self.scenario.helm("install", release, _CHARTS / "router", "--wait", "--timeout=180s", *given)
+        self.scenario.helm("install", release, _CHARTS / "router", *given)
 
     def install_model(self, values: Mapping[str, Any], *options: str) -> None:
         """``values`` go over :meth:`model`'s. Back when its pods are ready. Raises CommandError."""
@@ -134,8 +134,10 @@ class Desk:
 
         self.scenario.until(holds, f"{kind} {status} {reason}", timeout)
 
-    def await_ready(self) -> None:
-        """Until the router says that the route is in force and its models answer. Raises TimeoutError."""
+    def await_ready(self, router: str = ROUTER) -> None:
+        """Until the router answers, and says that the route is in force and its models answer. Raises CommandError, TimeoutError."""
+        self.scenario.await_rollout(f"statefulset/{router}")
+        self.scenario.await_reached(router, "/readyz")
         self.await_condition("Accepted", "True")
         self.await_condition("TracksReady", "True")
 

@@ -25,7 +25,7 @@ def test_pages(reader, prometheus_operator):
     reader.types(router)
     reader.writes("rb-trend.yaml", rb_trend)
     reader.types(model)
-    desk.await_ready()
+    desk.await_ready("signals")
 
     reader.writes("rb-trend.yaml", rb_trend, canary, shadow)
     reader.types(upgrade)
