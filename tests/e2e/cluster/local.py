@@ -27,6 +27,8 @@ _RECORD = Path("/run/signalyard-e2e.json")
 # count as one group. Here each of the machine's processes counts as much as one.
 _WEIGHT = {"cpu.shares": 16 * 1024, "cpu.weight": 16 * 100}
 
+_GOVERNING = ("kube-controller-manager", "kube-scheduler")
+
 
 @dataclass(frozen=True)
 class LocalCluster:
@@ -201,10 +203,15 @@ class LocalCluster:
         self.services.kill(name, number)
 
     def await_api(self, timeout: float = 90.0) -> None:
-        """Wait until the API server is ready. Raises CommandError."""
+        """Wait until the API server is ready, and have those that govern by it begin anew. Raises CommandError."""
         self.services.wait(
             "kube-apiserver", "the API server", lambda: self._says("ok", "get", "--raw=/readyz"), timeout
         )
+        for name in _GOVERNING:
+            # A watch that was refused while the API server came back is tried again after up to a minute, in which nothing is scheduled.
+            if self.services.running(name):
+                self.services.stop(name)
+                self.start(name)
 
     def await_node(self, timeout: float = 120.0) -> None:
         """Wait until the node is Ready. Raises CommandError."""
@@ -237,7 +244,7 @@ class LocalCluster:
         for name in ("etcd", "kube-apiserver", "containerd"):
             self.start(name)
         self.await_api()
-        for name in ("kube-controller-manager", "kube-scheduler"):
+        for name in _GOVERNING:
             self.start(name)
         containers = self.namespaces.all(self.node.containers("version"))
         self.services.wait("containerd", "containerd", lambda: _succeeds(containers), 60)
