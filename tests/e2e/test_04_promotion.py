@@ -4,6 +4,7 @@ import re
 import time
 from dataclasses import dataclass
 
+import pytest
 from bundles import MODEL
 from desk import DEADLINE, ROUTER, ROUTER_POD, WINDOW
 
@@ -22,6 +23,7 @@ class Way:
     symbols: frozenset[str]
 
 
+@pytest.mark.alone
 def test_04_promotion(desk, scenario, summary):
     version = desk.published.version
 
@@ -45,7 +47,7 @@ def test_04_promotion(desk, scenario, summary):
     desk.install_router()
     desk.install_model(values("7", 25, "6"))
     desk.await_ready()
-    with scenario.load(ROUTER, rate=40, deadline=DEADLINE, options=[f"--symbols={','.join(SYMBOLS)}"]) as load:
+    with scenario.load(ROUTER, rate=60, deadline=DEADLINE, options=[f"--symbols={','.join(SYMBOLS)}"]) as load:
         go_back("canary at 25%")
         assert "next: standby" in desk.signalyard("route", "promote", MODEL, "--version", "8", *WHO)
         go_back("canary at 100%")

@@ -49,7 +49,7 @@ def test_05_kills(desk, scenario, cluster, summary):
     desk.install_model(desk.model("7", standbys=[desk.published.version(STANDBY)]))
     desk.await_ready()
 
-    with scenario.load(ROUTER, rate=40, deadline=DEADLINE, options=("--patience=60",)) as load:
+    with scenario.load(ROUTER, rate=80, deadline=DEADLINE, options=("--patience=60",)) as load:
         load.await_more(100)
 
         began = len(load.lines())

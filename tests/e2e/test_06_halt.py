@@ -16,7 +16,7 @@ def test_06_halt(desk, scenario, cluster):
     desk.install_model(desk.model("7"))
     desk.await_ready()
     # While the router starts anew nobody answers; its snapshots are sent again until there is one.
-    with scenario.load(ROUTER, rate=30, deadline=DEADLINE, options=["--patience=90"]) as load:
+    with scenario.load(ROUTER, rate=60, deadline=DEADLINE, options=["--patience=90"]) as load:
 
         def halted():
             """Nothing leaves, of what is asked for from now on."""

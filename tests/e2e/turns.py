@@ -12,10 +12,9 @@ def turn(folder: Path, item: pytest.Item) -> AbstractContextManager[object]:
     """Held while ``item`` runs, with what it sets up and takes down. ``folder`` is the same for all processes of the run."""
     held = ExitStack()
     if "cluster" in _wants(item):
-        alone = item.get_closest_marker("kills") is not None
         # Whoever waits to be alone keeps the door: others that came later do not slip in before.
         with Lock(folder / "door.lock"):
-            held.enter_context(Lock(folder / "cluster.lock", shared=not alone))
+            held.enter_context(Lock(folder / "cluster.lock", shared=not _wants_it_alone(item)))
     return held
 
 
@@ -24,10 +23,14 @@ def in_turn(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     want the cluster to themselves are first here, those that want none are first there."""
     alone, apart, rest = [], [], []
     for item in items:
-        kind = alone if item.get_closest_marker("kills") else rest if "cluster" in _wants(item) else apart
+        kind = alone if _wants_it_alone(item) else rest if "cluster" in _wants(item) else apart
         kind.append(item)
     half = max(0, (len(alone) + len(apart) + len(rest)) // 2 - len(alone))
     return [*alone, *rest[:half], *apart, *rest[half:]]
+
+
+def _wants_it_alone(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("kills", "alone"))
 
 
 def _wants(item: pytest.Item) -> Iterable[str]:
