@@ -140,6 +140,14 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     help="Port to serve gRPC on, at the address of --host; 0 takes a free one. None, no gRPC. Needs the extra grpc.",
 )
 @_option(
+    "--grpc-certificate",
+    "GRPC_CERTIFICATE",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Certificate chain of the gRPC port, PEM; without it the port speaks plain text.",
+)
+@_option("--grpc-key", "GRPC_KEY", type=click.Path(path_type=Path), default=None, help="Its key, PEM.")
+@_option(
     "--clock",
     "CLOCK",
     type=click.Choice(["wall", "event"]),
@@ -348,6 +356,8 @@ def router(
     host: str,
     port: int,
     grpc_port: int | None,
+    grpc_certificate: Path | None,
+    grpc_key: Path | None,
     clock: str,
     durability: str,
     segment_bytes: int,
@@ -459,7 +469,14 @@ def router(
             requests_per_second=max_request_rate,
             requests_burst=max_request_burst,
         ),
-        grpc=GrpcSettings(host=host, port=grpc_port, max_message_bytes=max_body, max_rows=max_rows),
+        grpc=GrpcSettings(
+            host=host,
+            port=grpc_port,
+            certificate=grpc_certificate,
+            key=grpc_key,
+            max_message_bytes=max_body,
+            max_rows=max_rows,
+        ),
         zeromq=ZeromqSettings(
             requests=zeromq_requests,
             signals=zeromq_signals,

@@ -310,6 +310,8 @@ async def serve(settings: ProcessSettings) -> None:
     )
     limit.set(memory_limit())
     admin_world, tokens = _admin_world(settings.admin), _tokens(settings.admin)
+    # grpcio would say of a certificate that it cannot use nothing but that it does not listen.
+    _certified(settings.grpc, "/grpc-certificate")
     tracer = _tracer(settings.otel)
     redis = _redis(settings, world, registry)
     stop = asyncio.Event()
@@ -434,17 +436,7 @@ async def _listen(server: "HttpServer | GrpcServer", settings: HttpSettings | Gr
 
 def _admin_world(settings: AdminSettings) -> World:
     """The world that the admin port listens in. Raises CallerError (invalid_setting) where it would be open to others."""
-    if (settings.certificate is None) != (settings.key is None):
-        raise error(Problem.INVALID_SETTING, "a certificate and its key go together", "/admin-certificate")
-    context = None
-    if settings.certificate is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(settings.certificate, settings.key)
-        except (OSError, ssl.SSLError) as exc:
-            raise error(
-                Problem.INVALID_SETTING, f"the certificate cannot be used: {exc}", "/admin-certificate"
-            ) from exc
+    context = _certified(settings, "/admin-certificate")
     try:
         loopback = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
@@ -453,6 +445,20 @@ def _admin_world(settings: AdminSettings) -> World:
         text = f"on {settings.host} anybody could pull levers: give tokens and a certificate, or listen on 127.0.0.1"
         raise error(Problem.INVALID_SETTING, text, "/admin-host")
     return RealWorld(context)
+
+
+def _certified(settings: AdminSettings | GrpcSettings, pointer: str) -> ssl.SSLContext | None:
+    """TLS by the certificate of a port, if it has one. Raises CallerError (invalid_setting) where it cannot be used."""
+    if (settings.certificate is None) != (settings.key is None):
+        raise error(Problem.INVALID_SETTING, "a certificate and its key go together", pointer)
+    if settings.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ssl.SSLError) as exc:
+        raise error(Problem.INVALID_SETTING, f"the certificate cannot be used: {exc}", pointer) from exc
+    return context
 
 
 def _tracer(settings: OtelSettings) -> "OtelTracer | None":

@@ -92,6 +92,7 @@ def test_the_model_chart_refuses(paths: dict[str, Any], said: list[str]) -> None
         ({"admin__expose": True}, ["admin.tokensSecret"]),
         ({"admin": {"expose": True, "tokensSecret": "t"}}, ["admin.tlsSecret"]),
         ({"admin__tlsSecret": "t"}, ["admin.expose"]),
+        ({"grpc__tlsSecret": "t"}, ["grpc.expose", "grpc.tlsSecret"]),
         ({"journal__durability": "none"}, ["/journal/durability", "fsync"]),
         ({"journal__archive": "ftp://x"}, ["/journal/archive"]),
         ({"persistence__accessMode": "ReadWriteMany"}, ["/persistence/accessMode"]),

@@ -95,6 +95,23 @@ def test_each_right_says_what_it_is_for() -> None:
     assert [lines[number] for number in rights if not lines[number - 1].startswith("  # ")] == []
 
 
+def test_grpc_speaks_tls_by_a_secret() -> None:
+    plain, secured = (render("router", values_of("router", use)) for use in ("06-grpc", "07-grpc-tls"))
+    (port,) = (one for one in plain.of("Service")["signals"]["spec"]["ports"] if one["name"] == "grpc")
+    assert port["appProtocol"] == "kubernetes.io/h2c"
+    assert "SIGNALYARD_GRPC_CERTIFICATE" not in settings(plain, "signals")
+    (port,) = (one for one in secured.of("Service")["signals"]["spec"]["ports"] if one["name"] == "grpc")
+    assert port["appProtocol"] == "https"
+    said = settings(secured, "signals")
+    pod = secured.of("StatefulSet")["signals"]["spec"]["template"]["spec"]
+    (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "grpc")
+    assert mount["readOnly"]
+    assert said["SIGNALYARD_GRPC_CERTIFICATE"] == f"{mount['mountPath']}/tls.crt"
+    assert said["SIGNALYARD_GRPC_KEY"] == f"{mount['mountPath']}/tls.key"
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "grpc")
+    assert volume["secret"] == {"secretName": "signals-grpc"}
+
+
 def test_levers_stay_inside_the_pod_unless_they_are_let_out_with_tokens_and_tls() -> None:
     inside = render("router", {})
     assert settings(inside)["SIGNALYARD_ADMIN_HOST"] == "127.0.0.1"

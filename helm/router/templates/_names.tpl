@@ -58,6 +58,9 @@ default
 {{- if and (not .Values.admin.expose) (or .Values.admin.tokensSecret .Values.admin.tlsSecret) -}}
 {{- fail "admin.expose: is false, so admin.tokensSecret and admin.tlsSecret have no use; set it to true or empty them" -}}
 {{- end -}}
+{{- if and (not .Values.grpc.expose) .Values.grpc.tlsSecret -}}
+{{- fail "grpc.expose: is false, so grpc.tlsSecret has no use; set it to true or empty the other" -}}
+{{- end -}}
 {{- $shared := .Values.journal.redis.urlSecret.name -}}
 {{- if and (gt (int .Values.replicas) 1) (not $shared) -}}
 {{- fail (printf "replicas: is %d, and each router would signal by a journal of its own: name the Secret of a Redis in journal.redis.urlSecret.name, or take 1" (int .Values.replicas)) -}}

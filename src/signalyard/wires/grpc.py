@@ -16,10 +16,14 @@ _PROBLEM = "signalyard-problem"
 
 
 class GrpcWire:
-    """The service `signalyard.protobuf.ROUTER` at ``address``, HOST:PORT; plain text only. Signals do not come this way."""
+    """The service `signalyard.protobuf.ROUTER` at ``address``, HOST:PORT. Signals do not come this way.
 
-    def __init__(self, address: str) -> None:
+    ``credentials`` are those of a port that speaks TLS, such as ``grpc.ssl_channel_credentials(AUTHORITY)``; None: plain text.
+    """
+
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
         self._address = address
+        self._credentials = credentials
         self._channel: Any = None
 
     async def predict(self, body: bytes, budget: int) -> bytes:
@@ -46,7 +50,10 @@ class GrpcWire:
         if self._channel is None:
             # made where its loop runs
             options = (("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0))
-            self._channel = grpc.aio.insecure_channel(self._address, options=options)
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(self._address, options=options)
+            else:
+                self._channel = grpc.aio.secure_channel(self._address, self._credentials, options=options)
         call = self._channel.unary_unary(
             f"/{protobuf.ROUTER}/{method}",
             request_serializer=type(message).SerializeToString,

@@ -94,6 +94,16 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.fixture
+def certified(tmp_path):
+    """A certificate for 127.0.0.1, which vouches for itself, and its key: two files."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    return certificate, key
+
+
 class RouterProcess:
     """`signalyard router`, started, waited for, killed."""
 

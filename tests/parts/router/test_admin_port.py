@@ -1,7 +1,6 @@
 """Levers and reloads on a running router, as an operator pulls them."""
 
 import json
-import subprocess
 import time
 
 import pytest
@@ -102,11 +101,8 @@ def test_an_admin_port_that_would_be_open_is_refused(router, options, says):
     assert "Traceback" not in refused.stderr
 
 
-def test_the_admin_port_speaks_tls(router, tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+def test_the_admin_port_speaks_tls(router, certified):
+    certificate, key = certified
     router.start("--admin-certificate", str(certificate), "--admin-key", str(key))
     url = f"https://127.0.0.1:{router.admin_port}"
     assert router.run("route", "--admin", url, "--authority", str(certificate), "list").returncode == 0

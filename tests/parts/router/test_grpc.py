@@ -186,6 +186,37 @@ def test_bad_calls_and_large_ones_are_told_what_is_wrong(router, models, client)
     assert "internal_error" not in router.said()
 
 
+def test_it_speaks_tls_and_then_nothing_else(router, port, certified):
+    certificate, key = certified
+    router.start("--grpc-port", str(port), "--grpc-certificate", str(certificate), "--grpc-key", str(key))
+    trusted = grpc.ssl_channel_credentials(certificate.read_bytes())
+    with BlockingClient(lambda: GrpcWire(f"127.0.0.1:{port}", trusted), PATIENCE) as strategy:
+        decision = strategy.predict_one(Snapshot(symbol=NAME, ts_event=time.time_ns(), features={"p": 0.7}))
+        assert decision.outcome is Outcome.EMITTED
+    for other in (None, grpc.ssl_channel_credentials()):
+        with (
+            BlockingClient(lambda other=other: GrpcWire(f"127.0.0.1:{port}", other), PATIENCE) as stranger,
+            pytest.raises(SignalyardError, match="router_unreachable"),
+        ):
+            stranger.state()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--grpc-key", "y.pem"], "a certificate and its key go together"),
+        (["--grpc-certificate", "x.pem", "--grpc-key", "y.pem"], "the certificate cannot be used"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_refused(router, options, says):
+    command = ("router", "--routes", str(router.routes), "--journal", str(router.journal), "--port", "0")
+    refused = router.run(*command, "--grpc-port", "0", *options)
+    assert refused.returncode == 1
+    assert says in refused.stderr
+    assert "/grpc-certificate" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_model_error_is_told_and_recorded(router, models, client):
     for version in ("7", "6"):
         models.behave(version, "fail")

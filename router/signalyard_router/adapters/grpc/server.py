@@ -64,10 +64,17 @@ class GrpcServer:
         reflection.enable_server_reflection(named, server, _shown())
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
-            self.port = server.add_insecure_port(f"{host}:{settings.port or 0}")
+            self.port = self._add_port(f"{host}:{settings.port or 0}")
         except RuntimeError as exc:
             raise OSError(str(exc)) from exc
         await server.start()
+
+    def _add_port(self, address: str) -> int:
+        certificate, key = self._settings.certificate, self._settings.key
+        if certificate is None or key is None:
+            return int(self._server.add_insecure_port(address))
+        pair = (key.read_bytes(), certificate.read_bytes())
+        return int(self._server.add_secure_port(address, grpc.ssl_server_credentials((pair,))))
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop: no new calls, what is in hand answered within the grace; then all is cancelled."""

@@ -1,6 +1,7 @@
 """How the gRPC server listens, and what it puts up with."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +13,12 @@ class GrpcSettings:
 
     port: int | None = None
     """The port to listen on; 0 takes a free one. None, the default: there is no gRPC server, and grpcio is not loaded."""
+
+    certificate: Path | None = None
+    """The certificate chain, PEM; with `key` the port speaks TLS. Both are read once, at the start. None, the default: plain text."""
+
+    key: Path | None = None
+    """The certificate's key, PEM."""
 
     max_message_bytes: int = 4 * 1024 * 1024
     """The largest message that is taken, in bytes; more is answered RESOURCE_EXHAUSTED. Default: 4 MiB."""
