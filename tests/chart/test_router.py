@@ -97,13 +97,13 @@ def test_each_right_says_what_it_is_for() -> None:
 
 def test_grpc_speaks_tls_by_a_secret() -> None:
     plain, secured = (render("router", values_of("router", use)) for use in ("06-grpc", "07-grpc-tls"))
-    (port,) = (one for one in plain.of("Service")["signals"]["spec"]["ports"] if one["name"] == "grpc")
+    (port,) = (one for one in plain.of("Service")["rel"]["spec"]["ports"] if one["name"] == "grpc")
     assert port["appProtocol"] == "kubernetes.io/h2c"
-    assert "SIGNALYARD_GRPC_CERTIFICATE" not in settings(plain, "signals")
-    (port,) = (one for one in secured.of("Service")["signals"]["spec"]["ports"] if one["name"] == "grpc")
+    assert "SIGNALYARD_GRPC_CERTIFICATE" not in settings(plain)
+    (port,) = (one for one in secured.of("Service")["rel"]["spec"]["ports"] if one["name"] == "grpc")
     assert port["appProtocol"] == "https"
-    said = settings(secured, "signals")
-    pod = secured.of("StatefulSet")["signals"]["spec"]["template"]["spec"]
+    said = settings(secured)
+    pod = secured.of("StatefulSet")["rel"]["spec"]["template"]["spec"]
     (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "grpc")
     assert mount["readOnly"]
     assert said["SIGNALYARD_GRPC_CERTIFICATE"] == f"{mount['mountPath']}/tls.crt"
