@@ -98,6 +98,30 @@ MODEL = Dashboard(
             ),
         ),
         Row(
+            "Features",
+            (
+                Panel(
+                    "Drift",
+                    "short",
+                    (
+                        Query(
+                            f"topk(10, max by (version, feature) (signalyard_model_feature_psi{{{_S}}}"
+                            f" and ignoring(feature) signalyard_model_drift_rows{{{_S}}} >= 1000))",
+                            "{{version}} {{feature}}",
+                        ),
+                    ),
+                    about="Stability index (PSI) of the ten features that have moved most from the training rows, in servers with a thousand "
+                    "rows in the window: below 0.1 nothing has changed, above 0.25 much has.",
+                    width=16,
+                ),
+                Panel(
+                    "Rows in the window",
+                    "short",
+                    (Query(f"sum by (version) (signalyard_model_drift_rows{{{_S}}})", "{{version}}"),),
+                ),
+            ),
+        ),
+        Row(
             "Versions",
             (
                 Panel(
