@@ -63,6 +63,7 @@ from pathlib import Path
 import lightgbm, numpy as np
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_runtimes.bundle.manifest import GoldenRows, Output
+from signalyard_runtimes.drift.training import TrainingRows
 from signalyard_runtimes.packing import PackSpec, pack
 
 x = np.random.default_rng(7).normal(size=(200, 1))
@@ -70,7 +71,8 @@ parameters = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_lea
 booster = lightgbm.train(parameters, lightgbm.Dataset(x, (x[:, 0] > 0).astype(int), feature_name=["p"]), 3)
 spec = PackSpec(name="rb", version="7", framework="lightgbm", schema=FeatureSchema(features=(Feature(name="p"),)),
                 output=Output(kind="probability", neutral=0.5))
-pack(spec, booster.model_to_string().encode(), GoldenRows(columns=("p",), rows=((0.5,), (-0.5,))), Path(sys.argv[1]) / "rb")
+pack(spec, booster.model_to_string().encode(), GoldenRows(columns=("p",), rows=((0.5,), (-0.5,))), Path(sys.argv[1]) / "rb",
+     TrainingRows(columns=("p",), values=x))
 """
 
 

@@ -84,6 +84,7 @@ def model(folder):
     random = np.random.default_rng(7)
     x = np.column_stack((random.normal(3500, 10, 500), random.normal(size=500), random.integers(0, 400, 500)))
     y = (x[:, 1] > 0).astype(int)
+    np.savetxt(folder / "train.csv", x, delimiter=",", header="close,ret_5,volume", comments="")
     data = lightgbm.Dataset(x, y, feature_name=["close", "ret_5", "volume"])
     lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, data, 5).save_model(folder / "model.txt")
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+from prometheus_client.parser import text_string_to_metric_families
 
 from signalyard import profile
 from signalyard_runtimes.bundle.signature import attach
@@ -41,6 +42,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_runtimes.bundle.manifest import GoldenRows, Output, Platt
+from signalyard_runtimes.drift.training import TrainingRows
 from signalyard_runtimes.packing import PackSpec, pack
 
 random, folder = np.random.default_rng(7), Path(sys.argv[1])
@@ -54,7 +56,8 @@ for version, rounds in (("7", 10), ("8", 20)):
     schema = FeatureSchema(features=(Feature(name="close", minimum=0.0), Feature(name="ret_5", missing="native")))
     spec = PackSpec(name="rb-trend", version=version, framework="lightgbm", schema=schema, output=output,
                     calibration=Platt(a=-4.0, b=2.0))
-    pack(spec, booster.model_to_string().encode(), golden, folder / "rb-trend" / version)
+    training = TrainingRows(columns=("close", "ret_5"), values=x) if version == "7" else None
+    pack(spec, booster.model_to_string().encode(), golden, folder / "rb-trend" / version, training)
 dumped = io.BytesIO()
 joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y), dumped)
 schema = FeatureSchema(features=(Feature(name="close"), Feature(name="ret_5", missing="impute", fill=0.0)))
@@ -291,6 +294,39 @@ def test_metrics_have_the_loaded_version(served: Served) -> None:
         "signalyard_memory_limit_bytes",
     ):
         assert sample in text
+
+
+def drift(served: Served) -> dict[str, float]:
+    text = requests.get(served.metrics, timeout=10).text
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith(("signalyard_model_feature_psi", "signalyard_model_drift_")):
+                assert (sample.labels.pop("model"), sample.labels.pop("version")) == ("rb-trend", "7")
+                found[f"{sample.name.removeprefix('signalyard_model_')} {sample.labels.get('feature', '')}"] = (
+                    sample.value
+                )
+    return found
+
+
+def test_drift_is_counted_by_both_lanes(served: Served) -> None:
+    before = drift(served)["drift_rows "]
+    rows = [(3500.0 + 10 * step, 0.3 * step) for step in (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)]
+    plain = tensor(*(value for row in rows for value in row))
+    as_lists = plain | {"data": rows}  # which the fast lane leaves to MLServer
+    for sent in (plain, plain, as_lists, as_lists):
+        assert infer(served, "7", sent).status_code == 200
+    # Its close is below the minimum.
+    assert infer(served, "7", tensor(-1.0, 0.5)).json()["outputs"][-1]["data"] != [""]
+    some = drift(served)
+    assert some["drift_rows "] == before + 4 * len(rows)
+    for _ in range(4):
+        assert infer(served, "7", tensor(*([3900.0, None] * 200))).status_code == 200
+    moved = drift(served)
+    assert moved["drift_rows "] == some["drift_rows "] + 800
+    assert moved["feature_psi_max "] == max(moved["feature_psi close"], moved["feature_psi ret_5"])
+    for feature in ("close", "ret_5"):
+        assert moved[f"feature_psi {feature}"] > max(1.0, some[f"feature_psi {feature}"])
 
 
 def test_sigterm_ends_it_in_order_and_settings_may_come_from_the_environment(models: Path) -> None:
