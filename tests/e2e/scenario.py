@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.commands import CommandError, run
 from cluster.contract import SCENARIO, Cluster
-from traffic.account import Account
+from traffic.account import ALLOWANCE, Account
 from traffic.load import CLIENT, Load
 from traffic.replicas import Together, together
 
@@ -112,12 +112,14 @@ class Scenario:
         """Of a load that has ended, held against the journal of the router in ``pod``; it goes into the summary."""
         return self.account_by(load, self.journal(pod) if pod else [], window=window)
 
-    def account_by(self, load: Load, records: Iterable[Mapping[str, Any]], *, window: float) -> Account:
-        """The same, held against these records."""
+    def account_by(
+        self, load: Load, records: Iterable[Mapping[str, Any]], *, window: float, allowance: float = ALLOWANCE
+    ) -> Account:
+        """The same, held against these records; ``allowance`` is :func:`traffic.account.account`'s."""
         records = list(records)
         # Kept for whoever looks into a failure: it goes with the namespace.
         (self.folder / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        self.accounted = load.account(window=window, journal=records)
+        self.accounted = load.account(window=window, journal=records, allowance=allowance)
         print(self.accounted)
         return self.accounted
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+ALLOWANCE = 0.01
+"""Seconds."""
 Line = Mapping[str, Any]
 """What the client printed of one snapshot."""
 
@@ -46,7 +48,7 @@ def account(
     deadline: float,
     window: float = 0.0,
     journal: Iterable[Mapping[str, Any]] = (),
-    allowance: float = 0.01,
+    allowance: float = ALLOWANCE,
 ) -> Account:
     """Of what the client printed and what the journal holds. Times are in seconds.
 

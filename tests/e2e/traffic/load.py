@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from traffic.account import Account, account
+from traffic.account import ALLOWANCE, Account, account
 
 CLIENT = Path(__file__).with_name("client.py")
 _PATIENCE = 30.0
@@ -99,6 +99,8 @@ class Load:
         have = len(self.lines())
         self.await_lines(lambda lines: len(lines) >= have + count, timeout)
 
-    def account(self, *, window: float = 0.0, journal: Iterable[Mapping[str, Any]] = ()) -> Account:
+    def account(
+        self, *, window: float = 0.0, journal: Iterable[Mapping[str, Any]] = (), allowance: float = ALLOWANCE
+    ) -> Account:
         """Of all that it has said; after leaving, of all there is. ``window`` in seconds, the route's."""
-        return account(self.lines(), deadline=self._deadline, window=window, journal=journal)
+        return account(self.lines(), deadline=self._deadline, window=window, journal=journal, allowance=allowance)
