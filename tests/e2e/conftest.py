@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Also said at the end: a run without them is not all of it."""
     return [
-        f"{name} is left out: it kills the API server or a kubelet, and this cluster's belong to others"
+        f"{name} is left out: it kills the API server or a kubelet or freezes a pod, and this cluster's belong to others"
         for name in config.stash.get(_LEFT_OUT, [])
     ]
 
