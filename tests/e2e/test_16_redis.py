@@ -7,6 +7,8 @@ import pytest
 from desk import DEADLINE, ROUTER
 from redis_pair import PODS, SHARED
 
+pytestmark = [pytest.mark.replicas, pytest.mark.kills]
+
 RACING = ("--patience=60", "--renew=10", "--shared")
 HELD = {"journal_unavailable", "journal_recovering"}
 WINDOW = 3.0
@@ -27,7 +29,6 @@ def epochs(lines):
     return [one["epoch"] for one in decisions(lines) if one["outcome"] == "emitted"]
 
 
-@pytest.mark.kills
 def test_16_redis(desk, scenario, cluster, redis_pair):
     namespace = scenario.namespace
 
