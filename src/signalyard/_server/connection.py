@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from math import inf
@@ -10,6 +11,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from signalyard._server import plain
 from signalyard._server.answer import Answer
 from signalyard._server.bounds import HEADER_TOO_LARGE, ConnectionMetrics, ConnectionSettings, Refusal, Wait
 from signalyard._server.request import ID_HEADER, Request, split_target
@@ -21,7 +23,11 @@ _ID = b"\r\n" + ID_HEADER + b": "
 
 
 class Answering(Protocol):
-    """Who answers requests."""
+    """Who answers requests.
+
+    It may have a method ``at_once``, too, from a request to its answer, whatever happens; to None where that would have to wait. A
+    task for each request costs more than a quick answer.
+    """
 
     @property
     def metrics(self) -> ConnectionMetrics:
@@ -50,6 +56,7 @@ class Connections:
 
     def __init__(self, app: Answering, settings: ConnectionSettings, clock: Clock) -> None:
         self.app = app
+        self.at_once: Callable[[Request], Answer | None] | None = getattr(app, "at_once", None)
         self.settings = settings
         self.clock = clock
         self.metrics = app.metrics
@@ -95,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._offered = False  # another protocol; it is read again without the offer
         # the requests that are being answered
         self._running: Request | None = None
+        self._fresh = False  # it came in this read
         self._queue: deque[Request] = deque()
         self._read_paused = False
         self._writable: asyncio.Event | None = None  # there while the client does not read
@@ -152,6 +160,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self._reading is None and self._running is None:
+            request = plain.read(data, self._settings)
+            if request is not None:
+                request.client = self._client
+                request.keep_alive = not self._shared.draining
+                self._take(request)
+                if self._fresh:
+                    self._answer_fresh(request)
+                return
         self._chunk = len(data)
         if self._reading is not None:
             self._later += len(data)
@@ -160,17 +177,19 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as exc:
             if not isinstance(exc.__context__, _RefusedError):
                 self._refuse(Refusal.INVALID, Problem.INVALID_REQUEST, "the request is not valid HTTP/1.1")
-            return
-        if self._reading is not None:
-            # what httptools holds of an unfinished line is seen here alone
-            most = self._settings.max_header_bytes
-            if self._request is not None:
-                most += _FRAMING * len(self._body)
-            if self._later > most:
-                self._refuse_header()
-            elif self._moved:
-                self._await_rest()
-        self._moved = False
+        else:
+            if self._reading is not None:
+                # what httptools holds of an unfinished line is seen here alone
+                most = self._settings.max_header_bytes
+                if self._request is not None:
+                    most += _FRAMING * len(self._body)
+                if self._later > most:
+                    self._refuse_header()
+                elif self._moved:
+                    self._await_rest()
+            self._moved = False
+        if self._fresh and self._running is not None:
+            self._answer_fresh(self._running)
 
     def eof_received(self) -> bool:
         """Keep the transport open while there is an answer to give to a client that only closed its own side."""
@@ -291,13 +310,31 @@ class Connection(asyncio.Protocol):
             return
         self._reading = self._request = None
         request.body, self._body = bytes(self._body), b""  # the same object where it is bytes already
+        self._take(request)
+
+    # Own: answers
+
+    def _take(self, request: Request) -> None:
+        """Have a request that is whole answered, when its turn comes."""
         request.received = self._shared.clock.monotonic()
         if self._running is not None:
             self._queue.append(request)
-        else:
+        elif self._shared.at_once is None:
             self._start(request)
+        else:
+            # answered when the read is parsed, and not from within the parser
+            self._running = request
+            self._fresh = True
 
-    # Own: answers
+    def _answer_fresh(self, request: Request) -> None:
+        """Answer the first request of a read; those behind it, however many came, take turns with other connections."""
+        self._fresh = False
+        at_once = self._shared.at_once
+        answer = None if at_once is None or self._writable is not None else at_once(request)
+        if answer is None:
+            self._start(request)
+        else:
+            self._give(answer, request)
 
     def _start(self, request: Request) -> None:
         self._due = inf
@@ -313,6 +350,10 @@ class Connection(asyncio.Protocol):
         answer = await self._shared.app.answer(request)
         if self._writable is not None:
             await self._writable.wait()
+        self._give(answer, request)
+
+    def _give(self, answer: Answer, request: Request) -> None:
+        """Write an answer, and go on to what follows it."""
         if self._lost or self.transport.is_closing():
             return
         # by one write: it is a system call and a packet, and wakes the client
