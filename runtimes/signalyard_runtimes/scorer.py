@@ -99,6 +99,13 @@ class Scorer:
             row_error=row_error,
         )
 
+    def score_row(self, columns: tuple[str, ...], row: Sequence[float | None]) -> ScoredRows:
+        """The same for one row, one value a column, None or NaN for missing."""
+        place = self._known_row(columns)
+        if place is None:
+            return self.score_values(columns, to_values(row, 1, len(columns)))
+        return self._score_one(place, row)
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the outputs that the profile gives this model."""
@@ -125,7 +132,7 @@ class Scorer:
             row = rows[columns] = self.row(columns)
         return row
 
-    def _score_one(self, place: OneRow, values: Vector) -> ScoredRows:
+    def _score_one(self, place: OneRow, values: Sequence[float | None] | Vector) -> ScoredRows:
         score: float | None = None
         sure: float | None = None
         row_error = ""

@@ -66,7 +66,7 @@ class BinaryLane:
             return None
         if any(name == b"content-encoding" for name, _ in request.headers):
             return None  # it comes again, unpacked
-        target = await self._targets.find(path)
+        target = self._targets.find(path)
         if target is None:
             return None
         try:

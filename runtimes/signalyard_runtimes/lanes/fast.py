@@ -4,7 +4,8 @@ Its form is narrower than the protocol: no field that it does not know, one flat
 it is no error here but somebody else's: MLServer's path answers it.
 """
 
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,13 +15,16 @@ from signalyard import profile
 from signalyard._server.answer import Answer
 from signalyard._server.request import Request
 from signalyard.problems import SignalyardError
+from signalyard.profile import ScoredRows
 from signalyard.wire import BUDGET_HEADER
-from signalyard_runtimes.lanes.target import JSON, Targets, asked, error_answer, scored_body
+from signalyard_runtimes.lanes.target import JSON, Target, Targets, asked, error_answer, request_id, scored_body
 from signalyard_runtimes.mlserver import budget
 
 _BUDGET_HEADER = BUDGET_HEADER.encode()
 # With these a body is not what it seems.
 _ENCODED = frozenset((b"content-encoding", b"inference-header-content-length"))
+_SMALL_BYTES = 16 * 1024
+"""A body of more is not looked at for a single row: beside what it takes to read, a task costs nothing."""
 
 
 class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -31,7 +35,8 @@ class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False)
     name: Literal["features"]
     shape: tuple[int, int]
     datatype: Literal["FP64"]
-    parameters: _Parameters
+    parameters: msgspec.Raw
+    """The same bytes in every request of a client, so they are read once."""
     data: list[float | None]
 
 
@@ -41,6 +46,18 @@ class _Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Plain).decode
+_decode_parameters = msgspec.json.Decoder(_Parameters).decode
+
+
+class _Query(NamedTuple):
+    """A request of this lane: ``data`` is flat, ``rows`` times one value a column."""
+
+    target: Target
+    call: budget.Call
+    columns: tuple[str, ...]
+    rows: int
+    data: list[float | None]
+    id: str | None
 
 
 class FastLane:
@@ -49,8 +66,28 @@ class FastLane:
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
 
+    def at_once(self, request: Request) -> Answer | None:
+        """The answer to a small request for a single row, None to any other one: nothing has been scored or counted then."""
+        if len(request.body) > _SMALL_BYTES:
+            return None
+        query = self._read(request)
+        return None if query is None or query.rows != 1 else _answer_row(query)
+
     async def answer(self, request: Request) -> Answer | None:
         """The answer, None where it is not for this lane: nothing has been scored or counted then."""
+        query = self._read(request)
+        if query is None:
+            return None
+        if query.rows == 1:
+            return _answer_row(query)
+        values = np.array(query.data, dtype=np.float64).reshape(query.rows, len(query.columns))
+        try:
+            scored = await query.target.score(query.call, query.columns, values)
+        except SignalyardError as exc:
+            return error_answer(exc)
+        return Answer(200, JSON, orjson.dumps(scored_body(scored, query.id)))
+
+    def _read(self, request: Request) -> _Query | None:
         path = asked(request.path)
         if path is None or request.method != "POST":
             return None
@@ -63,23 +100,56 @@ class FastLane:
                     seconds = budget.parse(value)
                 except SignalyardError:
                     return None
-        target = await self._targets.find(path)
+        target = self._targets.find(path)
         if target is None:
             return None
         try:
             plain = _decode(request.body)
-            tensor = plain.inputs[0]
-            columns = profile.decode_columns(tensor.parameters.columns)
-        except (ValueError, RecursionError, SignalyardError):
+        except (ValueError, RecursionError):
+            return None
+        tensor = plain.inputs[0]
+        parameters = bytes(tensor.parameters)
+        columns = _known_columns(parameters) if len(parameters) <= _SMALL_BYTES else _columns(parameters)
+        if columns is None:
             return None
         rows, width = tensor.shape
         if rows < 1 or width != len(columns) or len(tensor.data) != rows * width:
             return None
-        values = np.array(tensor.data, dtype=np.float64).reshape(rows, width)
         arrived = request.received / 1e9
         call = budget.Call(arrived, None if seconds is None else arrived + seconds)
-        try:
-            scored = await target.score(call, columns, values)
-        except SignalyardError as exc:
-            return error_answer(exc)
-        return Answer(200, JSON, orjson.dumps(scored_body(scored, plain.id)))
+        return _Query(target, call, columns, rows, tensor.data, plain.id)
+
+
+def _columns(parameters: bytes) -> tuple[str, ...] | None:
+    """The columns that a tensor's parameters name, None where these are not of the profile."""
+    try:
+        return profile.decode_columns(_decode_parameters(parameters).columns)
+    except (ValueError, RecursionError, SignalyardError):
+        return None
+
+
+_known_columns = lru_cache(maxsize=256)(_columns)
+
+
+def _answer_row(query: _Query) -> Answer:
+    try:
+        scored = query.target.score_row(query.call, query.columns, query.data)
+    except SignalyardError as exc:
+        return error_answer(exc)
+    frame = _frame(scored.model, scored.version, scored.digest, scored.confidence is not None)
+    values = [request_id(query.id), scored.score[0], *(scored.confidence or ()), scored.row_error[0]]
+    return Answer(200, JSON, frame % tuple(map(orjson.dumps, values)))
+
+
+@lru_cache(maxsize=256)
+def _frame(model: str, version: str, digest: str, calibrated: bool) -> bytes:
+    """The body for a single row, with places for its id, its score, its confidence where the model is calibrated, and its error."""
+    place = "\0"  # which no model may be called
+    confidence: list[float | None] | None = [None] if calibrated else None
+    scored = ScoredRows(
+        model=model, version=version, digest=digest, score=[None], confidence=confidence, row_error=[""]
+    )
+    body = scored_body(scored, place)
+    for output in body["outputs"]:
+        output["data"] = [place]
+    return orjson.dumps(body).replace(b"%", b"%%").replace(orjson.dumps(place), b"%b")

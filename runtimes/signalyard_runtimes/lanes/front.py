@@ -5,7 +5,7 @@ import gzip
 import logging
 import zlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import orjson
 
@@ -32,6 +32,15 @@ class Lane(Protocol):
         ...
 
 
+@runtime_checkable
+class PromptLane(Lane, Protocol):
+    """One that has some answers without a wait."""
+
+    def at_once(self, request: Request) -> Answer | None:
+        """The answer, None where the request is not for this lane or has to wait."""
+        ...
+
+
 class Front:
     """Answers every request, by the first lane that takes it and else by ``app``."""
 
@@ -39,7 +48,21 @@ class Front:
         self.metrics = metrics
         self._app = app
         self._lanes = lanes
+        self._prompt = [lane for lane in lanes if isinstance(lane, PromptLane)]
         self._max_body_bytes = max_body_bytes
+
+    def at_once(self, request: Request) -> Answer | None:
+        """The answer, whatever happens; None where it has to wait, and nothing has been done for it."""
+        for lane in self._prompt:
+            try:
+                answer = lane.at_once(request)
+            except Exception:  # noqa: BLE001 -- as below
+                answer = _unforeseen(request)
+            if answer is not None:
+                if answer.status >= 400:
+                    self.metrics.failed(answer.status)
+                return answer
+        return None
 
     async def answer(self, request: Request) -> Answer:
         """The answer, whatever happens."""
@@ -51,8 +74,7 @@ class Front:
             # only the server's shutdown cancels a request, and it waits for the answer
             answer = error_answer(error(Problem.DRAINING, "the server stopped before there was an answer"))
         except Exception:  # noqa: BLE001 -- the last line: logged, counted, and answered without its text
-            _log.exception("a request to %s failed in a way that it should not", request.path)
-            answer = Answer(500, JSON, orjson.dumps({"error": INTERNAL}))
+            answer = _unforeseen(request)
         if answer.status >= 400:
             self.metrics.failed(answer.status)
         return answer
@@ -104,3 +126,9 @@ class Front:
             raise error(Problem.BODY_TOO_LARGE, f"unpacked it is longer, at most {self._max_body_bytes} bytes are read")
         if not unpacking.eof or unpacking.unused_data:
             raise error(Problem.MALFORMED_BODY, "the body is not one whole gzip stream")
+
+
+def _unforeseen(request: Request) -> Answer:
+    """The answer to a request that an exception in hand ended."""
+    _log.exception("a request to %s failed in a way that it should not", request.path)
+    return Answer(500, JSON, orjson.dumps({"error": INTERNAL}))

@@ -1,6 +1,7 @@
 """What an inference request asks for, and the loaded bundle that answers it."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -47,17 +48,30 @@ class Target(NamedTuple):
 
     async def score(self, call: Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
         """Score rows and count as MLServer's own path does. Raises SignalyardError."""
-        began = perf_counter()
-        try:
-            scored = await self.model.score(call, columns, values)
-        except BaseException:
-            self.metrics.failure.inc()
-            raise
-        else:
-            self.metrics.success.inc()
-            return scored
-        finally:
-            self.metrics.seconds.observe(perf_counter() - began)
+        with _Counted(self.metrics):
+            return await self.model.score(call, columns, values)
+
+    def score_row(self, call: Call, columns: tuple[str, ...], row: Sequence[float | None]) -> ScoredRows:
+        """The same for one row, without a wait."""
+        with _Counted(self.metrics):
+            return self.model.score_row(call, columns, row)
+
+
+class _Counted:
+    """Counts one request in MLServer's metrics."""
+
+    __slots__ = ("_began", "_metrics")
+
+    def __init__(self, metrics: PlaneMetrics) -> None:
+        self._metrics = metrics
+
+    def __enter__(self) -> None:
+        self._began = perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        metrics = self._metrics
+        (metrics.success if kind is None else metrics.failure).inc()
+        metrics.seconds.observe(perf_counter() - self._began)
 
 
 class Targets:
@@ -67,13 +81,14 @@ class Targets:
         self._registry = registry
         self._plane = plane
 
-    async def find(self, asked: Asked) -> Target | None:
+    def find(self, asked: Asked) -> Target | None:
         """The bundle, None where there is none that is ready: MLServer's path says why."""
         try:
-            model = await self._registry.get_model(*asked)
+            # What the registry's own look-up does, which is a coroutine and never waits.
+            model = self._registry._get_model_registry(asked.model)._find_model(asked.version)
         except MLServerError:
             return None
-        if not model.ready or not isinstance(model, BundleModel):
+        if model is None or not model.ready or not isinstance(model, BundleModel):
             return None
         return Target(model, self._plane.metrics(*asked))
 

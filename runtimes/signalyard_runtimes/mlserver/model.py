@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
@@ -88,6 +89,17 @@ class BundleModel:
             return _response(await self.score(budget.current(), columns, values), wanted)
         except SignalyardError as exc:
             raise to_mlserver(exc) from exc
+
+    def score_row(self, call: budget.Call, columns: tuple[str, ...], row: Sequence[float | None]) -> ScoredRows:
+        """Score one row, one value a column, None for missing, and count it. Raises SignalyardError, counted too."""
+        try:
+            call.check()
+            answer = self.scorer.score_row(columns, row)
+        except SignalyardError as exc:
+            self._count(exc)
+            raise
+        self._metrics.answered(answer, perf_counter() - call.arrived)
+        return answer
 
     async def score(self, call: budget.Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
         """Score ``values`` [rows, len(columns)] and count it. Raises SignalyardError, counted too."""

@@ -357,10 +357,15 @@ def test_a_model_that_fails_fails_alike(fronts: Fronts, rest: Any, monkeypatch: 
 def test_what_nobody_foresaw_is_a_500_without_its_text(
     fronts: Fronts, monkeypatch: pytest.MonkeyPatch, unforeseen: Any
 ) -> None:
-    async def fail(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise unforeseen("a secret")
 
-    monkeypatch.setattr("signalyard_runtimes.mlserver.model.BundleModel.score", fail)
-    written = same(fronts, post(GOOD))
-    assert status(written) == 500
-    assert b"secret" not in written
+    async def fail_later(*_: object) -> None:
+        fail()
+
+    monkeypatch.setattr("signalyard_runtimes.mlserver.model.BundleModel.score", fail_later)
+    monkeypatch.setattr("signalyard_runtimes.mlserver.model.BundleModel.score_row", fail)
+    for body in (GOOD, plain(3500.0, 0.1, 3501.0, 0.2)):
+        written = same(fronts, post(body))
+        assert status(written) == 500
+        assert b"secret" not in written
