@@ -94,6 +94,8 @@ class _Checks:
         self._may_miss = np.array([feature.missing != "refuse" for feature in features])
         self._fractions = np.array([feature.dtype == "float64" for feature in features])
         self._wholes = not self._fractions.all()
+        self._unbounded = not self._wholes and all(bounds == (-LARGEST, LARGEST) for bounds in map(_bounds, features))
+        self._zeros = np.zeros(len(features))
         # As bytes too, because to look for a zero among them takes a tenth of the time that numpy's all() does.
         self._flags = bytearray(len(features))
         self._good = np.frombuffer(self._flags, dtype=np.bool_)
@@ -102,6 +104,9 @@ class _Checks:
 
     def good(self, values: Vector) -> bool:
         """Whether a row can be scored: [features], NaN for missing."""
+        # Only a value that is not finite makes anything else of zeros; one call in place of three.
+        if self._unbounded and values.dot(self._zeros) == 0.0:
+            return True
         good, scratch = self._good, self._scratch
         np.greater_equal(values, self._low, good)
         np.less_equal(values, self._high, scratch)

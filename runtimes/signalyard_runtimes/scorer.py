@@ -126,10 +126,14 @@ class Scorer:
 
     def _known_row(self, columns: tuple[str, ...]) -> OneRow | None:
         """This thread's place for a row of these columns, None where there are too many others. Raises CallerError."""
-        rows = self._here.rows
-        row = rows.get(columns)
-        if row is None and len(rows) < _KNOWN_COLUMNS:
-            row = rows[columns] = self.row(columns)
+        here = self._here
+        if columns is here.columns:  # to compare so many names takes as long as to check their values
+            return here.row
+        row = here.rows.get(columns)
+        if row is None and len(here.rows) < _KNOWN_COLUMNS:
+            row = here.rows[columns] = self.row(columns)
+        if row is not None:
+            here.columns, here.row = columns, row
         return row
 
     def _score_one(self, place: OneRow, values: Sequence[float | None] | Vector) -> ScoredRows:
@@ -155,10 +159,12 @@ class Scorer:
 
 
 class _Here(threading.local):
-    """Each thread's places for rows, by their columns."""
+    """Each thread's places for rows, by their columns, and the last one that was asked for."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, ...], OneRow] = {}
+        self.columns: tuple[str, ...] | None = None
+        self.row: OneRow | None = None
 
 
 def load(path: Path, digest: str | None = None, trust: Sequence[Path] = ()) -> Scorer:

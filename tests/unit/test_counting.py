@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from signalyard_router import counting
+from signalyard import _counting as counting
 
 EDGES = (0.00005, 0.001, 0.5, 1, 100_000, 2e22)
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from signalyard_router.counting import Count, Counter
+from signalyard._counting import Count, Counter
 from signalyard_router.rules.activity import Activity
 from signalyard_router.rules.alarm import Alert, AlertKind, AlertState, SilenceCause
 from signalyard_router.rules.surge import Surge

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry
 
-from signalyard_router.counting import Counter, Histogram
+from signalyard._counting import Counter, Histogram
 from signalyard_router.rules.record import CallRecord
 
 

@@ -6,9 +6,9 @@ from operator import attrgetter
 
 import msgspec
 
+from signalyard._counting import Counter
 from signalyard.problems import Problem
 from signalyard.profile import ModelCard
-from signalyard_router.counting import Counter
 from signalyard_router.ports import CallFailed, Scored, Try, Upstream
 from signalyard_router.rules.route import Target
 from signalyard_router.rules.units import MILLISECOND

@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._counting import Count, Counter, Distribution, Histogram
 from signalyard.problems import CATALOGUE, Fault, Problem
 from signalyard.wire import Decision
 from signalyard.words import REASONS_BY_OUTCOME, Direction, Outcome
-from signalyard_router.counting import Count, Counter, Distribution, Histogram
 from signalyard_router.rules.route import FlatRung, ModelRung, Route
 
 ROW_PROBLEMS = (

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from signalyard_router.counting import Count, Counter, Histogram
+from signalyard._counting import Count, Counter, Histogram
 
 
 class JournalMetrics:

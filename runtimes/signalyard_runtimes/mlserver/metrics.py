@@ -6,10 +6,11 @@ cannot be registered twice.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Gauge
 
+from signalyard._counting import Counter, Histogram
 from signalyard._memory import memory_limit
-from signalyard._server.bounds import Refusal, Wait
+from signalyard._server.bounds import Count, Refusal, Wait
 from signalyard.problems import Problem
 from signalyard.profile import ModelCard, ScoredRows
 
@@ -18,11 +19,13 @@ _REQUESTS = Counter(
     "signalyard_model_requests",
     "Scoring requests by result: ok, rejected (the request was at fault), expired (dropped unscored), failed (the model)",
     (*_LABELS, "result"),
+    registry=REGISTRY,
 )
 _PROBLEMS = Counter(
     "signalyard_model_errors",
     "Scoring requests that were answered with an error, by the problem's code",
     (*_LABELS, "reason"),
+    registry=REGISTRY,
 )
 _USUAL = (
     Problem.INVALID_SNAPSHOT,
@@ -33,14 +36,17 @@ _USUAL = (
     Problem.MODEL_FAILED,
 )
 """Those that scoring gives: counted from 0 on, so that the first one is an increase."""
-_ROWS = Counter("signalyard_model_rows", "Rows in the requests that were answered", _LABELS)
-_ROW_ERRORS = Counter("signalyard_model_row_errors", "Rows that could not be scored, each with its row_error", _LABELS)
+_ROWS = Counter("signalyard_model_rows", "Rows in the requests that were answered", _LABELS, registry=REGISTRY)
+_ROW_ERRORS = Counter(
+    "signalyard_model_row_errors", "Rows that could not be scored, each with its row_error", _LABELS, registry=REGISTRY
+)
 _SECONDS = Histogram(
     "signalyard_model_request_seconds",
     "From the arrival of a request that was answered to its scores, in seconds",
     _LABELS,
     # 0.1 s is the deadline that routes have by default.
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+    registry=REGISTRY,
 )
 _LOAD_SECONDS = Gauge(
     "signalyard_model_load_seconds", "How long the bundle took to verify and load, in seconds", _LABELS
@@ -52,14 +58,19 @@ _TIMEOUTS = Counter(
     "signalyard_model_http_timeouts",
     "Connections that ran out of time, by what was waited for; idle and linger are how connections normally end",
     ("waited_for",),
+    registry=REGISTRY,
 )
 _REFUSALS = Counter(
     "signalyard_model_http_refusals",
     "Requests and connections that were refused before they were read whole, by reason",
     ("reason",),
+    registry=REGISTRY,
 )
 _ERRORS = Counter(
-    "signalyard_model_http_errors", "REST requests that were answered with an error, by status", ("status",)
+    "signalyard_model_http_errors",
+    "REST requests that were answered with an error, by status",
+    ("status",),
+    registry=REGISTRY,
 )
 _IN_FLIGHT = Gauge("signalyard_model_http_requests_in_flight", "REST requests that are read and not answered yet")
 _CONNECTIONS = Gauge("signalyard_model_http_connections", "Open REST connections")
@@ -69,8 +80,8 @@ class HttpMetrics:
     """What is counted of the REST server."""
 
     def __init__(self) -> None:
-        self.timeouts: Mapping[Wait, Counter] = {wait: _TIMEOUTS.labels(wait) for wait in Wait}
-        self.refusals: Mapping[Refusal, Counter] = {reason: _REFUSALS.labels(reason) for reason in Refusal}
+        self.timeouts: Mapping[Wait, Count] = {wait: _TIMEOUTS.labels(wait) for wait in Wait}
+        self.refusals: Mapping[Refusal, Count] = {reason: _REFUSALS.labels(reason) for reason in Refusal}
         self._errors = {status: _ERRORS.labels(str(status)) for status in (400, 404, 405, 413, 415, 500, 503, 504)}
 
     def failed(self, status: int) -> None:

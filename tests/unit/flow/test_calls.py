@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from signalyard._counting import Counter
 from signalyard.problems import Problem
 from signalyard.profile import Feature, FeatureSchema
-from signalyard_router.counting import Counter
 from signalyard_router.flow.calls import Calls
 from signalyard_router.ports import CallFailed
 from signalyard_router.rules.chunks import rows_together

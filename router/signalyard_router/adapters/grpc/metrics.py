@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from signalyard_router.counting import Counter, Histogram
+from signalyard._counting import Counter, Histogram
 
 
 class GrpcMetrics:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._counting import Counter, Histogram
 from signalyard._server.bounds import Refusal, Wait
-from signalyard_router.counting import Counter, Histogram
 
 OTHER = "other"
 """The path that unknown paths are counted under: a scanner must not fill the registry."""

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import msgspec
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._counting import Counter
 from signalyard._server.connection import Connections
 from signalyard._server.request import Request
 from signalyard._server.stream import Stream
 from signalyard.problems import Problem, error
 from signalyard.wire import Signal
 from signalyard.words import Outcome
-from signalyard_router.counting import Counter
 from signalyard_router.ports import Clock
 from signalyard_router.rules.record import DecisionRecord, signal_of
 from signalyard_router.rules.units import SECOND

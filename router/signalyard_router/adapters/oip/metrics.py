@@ -4,8 +4,8 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._counting import Counter, Histogram
 from signalyard.problems import Problem
-from signalyard_router.counting import Counter, Histogram
 from signalyard_router.rules.breaker import Breaker, BreakerState
 
 OK = "ok"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._counting import Counter
 from signalyard.problems import Problem
-from signalyard_router.counting import Counter
 
 _REASONS = (
     Problem.INVALID_REQUEST,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from signalyard._counting import Counter
 from signalyard_router.adapters.zeromq.messages import Flaw
-from signalyard_router.counting import Counter
 
 
 class ZeromqMetrics:

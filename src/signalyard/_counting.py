@@ -1,7 +1,7 @@
 """Counters and histograms for one thread.
 
 prometheus_client takes a lock for every count and walks a histogram's edges one by one; with a dozen counts a decision that
-was a tenth of the router's time. These are counted without a lock, because the router has one thread, and are given to the
+was a tenth of the router's time. These are counted without a lock, because both halves count on one thread, and are given to the
 library when they are asked for, which does all the rest. The parameters are the library's own.
 """
 
