@@ -95,6 +95,8 @@ class BundleModel:
         try:
             call.check()
             answer = self.scorer.score_row(columns, row)
+            if self.drift is not None:
+                self.drift.add(columns, np.array([row], dtype=np.float64), answer.row_error)
         except SignalyardError as exc:
             self._count(exc)
             raise

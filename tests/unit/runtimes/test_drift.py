@@ -432,8 +432,11 @@ def test_the_metrics_are_of_the_rows_since_it_was_ready(watched_bundle: Path) ->
         assert shown("signalyard_model_drift_rows") == {"": 0}
         assert shown("signalyard_model_feature_psi") == shown("signalyard_model_feature_psi_max") == {}
         moved = training(seed=9).values + np.array([0.0, 1.0])
-        for row in moved[:300]:
+        for row in moved[:150]:
             await send(row[np.newaxis])
+        for row in moved[150:300].tolist():  # the fast lane's way
+            model.score_row(Call(0.0, None), COLUMNS, row)
+        model.score_row(Call(0.0, None), COLUMNS, [None, 0.0])  # has a row_error
         await send(np.array([[3500.0, math.inf]]))  # has a row_error
         await send(moved[300:])  # on a thread of its own
         assert shown("signalyard_model_drift_rows") == {"": 1000}
