@@ -214,7 +214,7 @@ class Journal(Protocol):
         """
         ...
 
-    def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
+    def settled(self, proposal_id: str) -> Decision | None:
         """The stored decision of a proposal that was committed before, as far back as the journal remembers."""
         ...
 

@@ -202,7 +202,7 @@ class Router:
             return
         for route in routes:
             proposal_id = identity(route.name, row)
-            stored = self._journal.settled(proposal_id, route.name, row.symbol)
+            stored = self._journal.settled(proposal_id)
             if stored is not None:
                 self._metrics.repeated.inc()
                 asked.add(row, stored)
@@ -306,28 +306,28 @@ class Router:
         """What the journal is asked to settle. The direction is found there, for it depends on what was settled before."""
         route, row = case.route, case.row
         proposal = Proposal(
-            proposal_id=case.proposal_id,
-            symbol=row.symbol,
-            ts_event=row.ts_event,
-            ts_recv=asked.ts_recv,
-            received=asked.received,
-            route=route.name,
-            revision=route.revision,
-            generation=route.generation,
-            sequence=row.sequence,
-            consumer=row.consumer,
-            input=Input(columns_json(row.columns), row.values),
-            problem=case.problem,
-            abstain=case.abstain,
-            answer=case.answer,
-            model=route.model,
-            assigned=case.rung.target.version,
-            degraded=case.degraded,
-            steps=case.steps,
-            commit_by=case.budget.commit_by,
-            budget=case.budget.total,
-            request_id=asked.request_id,
-            rules=route.gate,
+            case.proposal_id,
+            row.symbol,
+            row.ts_event,
+            asked.ts_recv,
+            asked.received,
+            route.name,
+            route.revision,
+            route.generation,
+            row.sequence,
+            row.consumer,
+            Input(columns_json(row.columns), row.values),
+            case.problem,
+            case.abstain,
+            case.answer,
+            route.model,
+            case.rung.target.version,
+            case.degraded,
+            case.steps,
+            case.budget.commit_by,
+            case.budget.total,
+            asked.request_id,
+            route.gate,
         )
         if case.flat:
             proposal.direction, proposal.reduce_only = Direction.FLAT, True

@@ -50,7 +50,7 @@ class Columnar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     consumer: str = ""
 
 
-class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What an emitted decision carries.
 
     ``symbol, signal, score, timestamp`` are the classic signal protocol; ``timestamp`` is ``ts_event`` in whole seconds.
@@ -89,7 +89,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     paper: bool = False
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of one snapshot on one route.
 
     ``row`` is the snapshot's place in its request: a row that matches several routes has a decision from each.
@@ -112,7 +112,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     problem: ProblemDetails | None = None
 
 
-class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Opinion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a route last said of an instrument, for clients that reconcile: on connect, and after a gap in ``seq``.
 
     ``live`` is false once the signal is past its ``ts_expire``.

@@ -20,7 +20,6 @@ from signalyard_router.journal.metrics import JournalMetrics
 from signalyard_router.journal.segments import End, Tail, encode, read, segment_name, segment_number
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
-from signalyard_router.rules.conclude import conclude
 from signalyard_router.rules.documents import Document, GroupDocument, canonical, parse_document, parse_group
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.groups import GroupStanding, compile_group, refuse_shared_routes
@@ -54,6 +53,9 @@ _DOCUMENTS_AT_ONCE = 3
 
 _WAITING = 10_000
 """Entries that may wait behind a write that does not end; beyond it a commit fails at once."""
+
+_ENTRIES_A_LOOK = 32
+"""Entries that are settled between two looks at the clock, about a millisecond."""
 
 _NOTES = 1_000
 """Notes that may wait for a commit to go out with; one commit takes a tenth of them, so that none is made long by them."""
@@ -220,8 +222,8 @@ class LocalJournal:
         """The number of the newest record."""
         return self._tail.seq
 
-    def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
-        return self._gate.settled(proposal_id, route, symbol)
+    def settled(self, proposal_id: str) -> Decision | None:
+        return self._gate.settled(proposal_id)
 
     def opinions(self) -> list[Opinion]:
         return self._gate.opinions(self.now)
@@ -520,33 +522,40 @@ class LocalJournal:
         seq = self._tail.seq
         for batch in batches:
             answers: list[Any] = []
-            for entry in batch.entries:
-                if isinstance(entry, Proposal) and entry.problem is None:
-                    stored = self._gate.settled(entry.proposal_id, entry.route, entry.symbol)
+            for place, entry in enumerate(batch.entries):
+                if place % _ENTRIES_A_LOOK == 0:
+                    monotonic = self._world.clock.monotonic()
+                    now = self.now
+                if isinstance(entry, Proposal):
+                    stored = self._gate.settled(entry.proposal_id) if entry.problem is None else None
                     if stored is not None:
-                        answers.append(Settled(stored, repeated=True))
+                        answers.append(Settled(stored, True))
                         continue
-                elif not isinstance(entry, Proposal) and self._overtaken(entry):
+                    seq += 1
+                    if self.event_time and entry.problem is None:
+                        now = self._now = max(self._now, entry.ts_event)
+                    settled = self._decide(entry, seq, now, monotonic)
+                    decision = decision_of(settled)
+                    group.undos.append(self._gate.apply(settled, decision))
+                    answers.append(Settled(decision, False, settled.direction, settled.held))
+                    record: Record = settled
+                elif self._overtaken(entry):
                     answers.append(None)
                     continue
-                seq += 1
-                record = self._record(entry, seq)
+                else:
+                    seq += 1
+                    record = self._record(entry, seq, now, monotonic)
+                    group.undos.append(self._apply(record))
+                    answers.append(record)
                 line, group.digest = encode(record, group.digest)
                 group.lines.append(line)
                 group.records.append(record)
-                if isinstance(record, DecisionRecord):
-                    decision = decision_of(record)
-                    group.undos.append(self._gate.apply(record, decision))
-                    answers.append(Settled(decision, repeated=False, direction=record.direction, held=record.held))
-                else:
-                    group.undos.append(self._apply(record))
-                    answers.append(record)
             group.answers.append((batch, answers))
         # Notes never cause a write of their own: a decision that comes just then would have to wait for it.
         for _ in range(min(len(self._notes), _NOTES // 10) if group.lines else 0):
             seq += 1
-            record = shadow_record(self._notes.popleft(), seq=seq, t=group.records[-1].t)
-            line, group.digest = encode(record, group.digest)
+            note = shadow_record(self._notes.popleft(), seq=seq, t=group.records[-1].t)
+            line, group.digest = encode(note, group.digest)
             group.lines.append(line)
 
     def _overtaken(self, entry: Entry) -> bool:
@@ -564,26 +573,23 @@ class LocalJournal:
             case _LeverEntry() | Call():
                 return False
 
-    def _record(self, entry: "Proposal | Entry", seq: int) -> Record:
-        """What an entry becomes, given all that was settled before it."""
+    def _decide(self, proposal: Proposal, seq: int, now: int, monotonic: int) -> DecisionRecord:
+        """What a proposal becomes, given all that was settled before it."""
+        settlement = self._gate.admit(proposal, now, late=monotonic > proposal.commit_by)
+        elapsed = monotonic - proposal.received
+        return record_of(proposal, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed)
+
+    def _record(self, entry: Entry, seq: int, now: int, monotonic: int) -> Record:
+        """What another entry becomes, given all that was settled before it."""
         match entry:
-            case Proposal():
-                if self.event_time and entry.problem is None:
-                    self._now = max(self._now, entry.ts_event)
-                conclude(entry, self._gate.held(entry.route, entry.symbol, paper=entry.rules.paper))
-                now, monotonic = self.now, self._world.clock.monotonic()
-                settlement = self._gate.admit(entry, now, late=monotonic > entry.commit_by)
-                elapsed = monotonic - entry.received
-                return record_of(entry, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed)
             case Call():
-                elapsed = self._world.clock.monotonic() - entry.received
-                return call_record(entry, seq=seq, t=self.now, elapsed=elapsed)
+                return call_record(entry, seq=seq, t=now, elapsed=monotonic - entry.received)
             case _RouteEntry():
                 before = self._gate.routes.get(entry.name)
                 return RouteRecord(
                     v=VERSION,
                     seq=seq,
-                    t=self.now,
+                    t=now,
                     name=entry.name,
                     revision=entry.revision,
                     generation=before.generation + 1 if before else 1,
@@ -595,7 +601,7 @@ class LocalJournal:
                 return GroupRecord(
                     v=VERSION,
                     seq=seq,
-                    t=self.now,
+                    t=now,
                     name=entry.name,
                     revision=entry.revision,
                     place=entry.place,
@@ -607,7 +613,7 @@ class LocalJournal:
                 return PlanRecord(
                     v=VERSION,
                     seq=seq,
-                    t=self.now,
+                    t=now,
                     route=entry.route,
                     plan=progress.plan,
                     step=progress.step,
@@ -618,7 +624,7 @@ class LocalJournal:
                     prev="",
                 )
             case _LeverEntry():
-                order, now = entry.order, self.now
+                order = entry.order
                 return LeverRecord(
                     v=VERSION,
                     seq=seq,

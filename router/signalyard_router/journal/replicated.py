@@ -505,23 +505,25 @@ class ReplicatedJournal(LocalJournal):
         token = self._world.random_bytes(12).hex()
         return LogEntry(self._place.position + 1, token, b"\n".join(map(_encoder.encode, slim)))
 
-    def _record(self, entry: "Proposal | Entry", seq: int) -> Record:
-        record = super()._record(entry, seq)
-        if isinstance(record, DecisionRecord):
-            if record.outcome in SIGNALS and record.t < self._hold_until:
-                return msgspec.structs.replace(
-                    record,
-                    replica=self._sharing.replica,
-                    outcome=Outcome.SUPPRESSED,
-                    reason=Reason.JOURNAL_RECOVERING,
-                    handover=False,
-                    signal_id=None,
-                    epoch=0,
-                    signal_seq=0,
-                    prev_seq=0,
-                    ts_expire=0,
-                )
-            return msgspec.structs.replace(record, replica=self._sharing.replica)
+    def _decide(self, proposal: Proposal, seq: int, now: int, monotonic: int) -> DecisionRecord:
+        record = super()._decide(proposal, seq, now, monotonic)
+        if record.outcome in SIGNALS and record.t < self._hold_until:
+            return msgspec.structs.replace(
+                record,
+                replica=self._sharing.replica,
+                outcome=Outcome.SUPPRESSED,
+                reason=Reason.JOURNAL_RECOVERING,
+                handover=False,
+                signal_id=None,
+                epoch=0,
+                signal_seq=0,
+                prev_seq=0,
+                ts_expire=0,
+            )
+        return msgspec.structs.replace(record, replica=self._sharing.replica)
+
+    def _record(self, entry: Entry, seq: int, now: int, monotonic: int) -> Record:
+        record = super()._record(entry, seq, now, monotonic)
         if isinstance(record, LeverRecord):
             # The lines of a replica are its own count; the log's is the same for all.
             place = f"{self._place.position + 1}"

@@ -12,6 +12,7 @@ import msgspec
 from signalyard.wire import Decision, Opinion
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.rules.books import Emission, Instrument, Key, book, route_of
+from signalyard_router.rules.conclude import conclude
 from signalyard_router.rules.groups import (
     Group,
     GroupStanding,
@@ -66,7 +67,7 @@ class GateState(msgspec.Struct, frozen=True):
 class _Undo(msgspec.Struct, frozen=True, gc=False):
     key: Key
     before: Instrument | None
-    proposal_id: str | None
+    proposal_id: str
     signal: bool
     flat: bool
     throttled: str = ""
@@ -124,9 +125,12 @@ class Gate:
         self._recent: dict[str, Decision] = {}
         # beside the dict, because finding a dict's first key scans the slots of all that were deleted
         self._recent_order: deque[str] = deque()
+        # Those that went out of it and are still an instrument's newest: nothing else says that they were settled.
+        self._outlasting: dict[str, Decision] = {}
         self._groups: dict[str, GroupRecord] = {}
         self._sides: dict[Key, Sides] = {}
-        # What follows from the records of groups and routes: the groups in force, and the members by their books.
+        # What follows from the records of groups and routes: the books in force, the groups, and the members by their books.
+        self._books: dict[str, str] = {}
         self._compiled: dict[str, Group] = {}
         self._members: dict[str, Member] = {}
 
@@ -157,7 +161,9 @@ class Gate:
             # one object for a decision that is remembered twice, as it was before
             settled = tuple(gate._recent.get(decision.proposal_id, decision) for decision in instrument.settled)
             gate._instruments[key] = msgspec.structs.replace(instrument, settled=settled)
-        gate._routes = {record.name: record for record in state.routes}
+            gate._hold(gate._instruments[key])
+        for route in state.routes:
+            gate._put_route(route.name, route)
         gate._set_levers(tuple(state.levers))
         gate._throttled = frozenset(state.throttled)
         gate._plans.update(state.plans)
@@ -168,18 +174,9 @@ class Gate:
             gate._put_group(record.name, record)
         return gate
 
-    def settled(self, proposal_id: str, route: str, symbol: str) -> Decision | None:
+    def settled(self, proposal_id: str) -> Decision | None:
         """The stored decision of a proposal that was committed before."""
-        decision = self._recent.get(proposal_id)
-        if decision is not None:
-            return decision
-        for paper in (False, True):
-            instrument = self._instruments.get((book(route, paper), symbol))
-            if instrument is not None:
-                for decision in instrument.settled:
-                    if decision.proposal_id == proposal_id:
-                        return decision
-        return None
+        return self._recent.get(proposal_id) or self._outlasting.get(proposal_id)
 
     def held(self, route: str, symbol: str, *, paper: bool = False) -> Direction | None:
         """The direction that the mapping last gave."""
@@ -262,28 +259,32 @@ class Gate:
         return [*((route, None) for route in sorted(throttled)), *sorted(flips)]
 
     def admit(self, proposal: Proposal, now: int, *, late: bool) -> Settlement:
-        """Settle a proposal that was not settled before. ``late``: it reached the gate after its ``commit_by``."""
+        """Settle a proposal that was not settled before. ``late``: it reached the gate after its ``commit_by``.
+
+        A proposal with a model's answer gets its direction here, from what was settled last; see `conclude`.
+        """
         if proposal.problem is not None:
             return Settlement(Outcome.REJECTED)
+        kept = book(proposal.route, proposal.rules.paper)
+        state = self._instruments.get((kept, proposal.symbol))
+        conclude(proposal, state.held if state is not None else None)
         if late:
             return _suppressed(Reason.PAST_COMMIT_BY)
         newest = self._routes.get(proposal.route)
         if newest is not None and proposal.generation < newest.generation:
             return _suppressed(Reason.SUPERSEDED)
-        state = self._instruments.get((book(proposal.route, proposal.rules.paper), proposal.symbol))
         if state is not None and (proposal.ts_event, proposal.sequence) < state.newest:
             return _suppressed(Reason.OUT_OF_ORDER)
         if proposal.abstain is not None:
             return Settlement(Outcome.ABSTAINED, proposal.abstain)
         if proposal.direction is None:
             raise ValueError(f"proposal {proposal.proposal_id} has neither direction nor problem nor reason to abstain")
-        return self._admit_direction(proposal, proposal.direction, state, now)
+        return self._admit_direction(proposal, proposal.direction, kept, state, now)
 
     def _admit_direction(
-        self, proposal: Proposal, direction: Direction, state: Instrument | None, now: int
+        self, proposal: Proposal, direction: Direction, kept: str, state: Instrument | None, now: int
     ) -> Settlement:
         rules = proposal.rules
-        kept = book(proposal.route, rules.paper)
         last = state.emission if state else None
         reduces = _reduces(direction, proposal.position, last)
         exempt = reduces and not rules.filter_exits
@@ -389,12 +390,15 @@ class Gate:
         key = (book(record.route, record.paper), record.symbol)
         before = self._instruments.get(key)
         decision = decision or decision_of(record)
-        self._keep(decision)
         if record.reason in _WITHOUT_PLACE:
-            return _Undo(key, None, record.proposal_id, signal=False, flat=False)
+            self._keep(decision)
+            return _Undo(key, None, record.proposal_id, False, False)
         emitted = record.outcome in SIGNALS
         flat = emitted and record.reduce_only
-        self._instruments[key] = _next(before, record, decision)
+        after = self._instruments[key] = _next(before, record, decision)
+        if before is not None and before.newest != after.newest:
+            self._release(before)
+        self._keep(decision)
         if emitted:
             _note(self._signals, key[0], record.t)
         if flat:
@@ -437,8 +441,7 @@ class Gate:
         before = self._routes.get(record.name)
         changes = record.paper != (before is not None and before.paper)
         undo = _RouteUndo(record.name, before, self._change_mode(record.name, record.paper) if changes else None)
-        self._routes[record.name] = record
-        self._bind()
+        self._put_route(record.name, record)
         return undo
 
     def group(self, record: GroupRecord) -> object:
@@ -461,11 +464,6 @@ class Gate:
         else:
             self._compiled[name] = compiled
         self._members = members(self._compiled, self._routes)
-
-    def _bind(self) -> None:
-        """Find the members anew, after a route came, went or changed its mode."""
-        if self._compiled:
-            self._members = members(self._compiled, self._routes)
 
     def pull(self, record: LeverRecord) -> object:
         """A lever was pulled or let go; the answer is what `revert` takes to undo it."""
@@ -533,25 +531,23 @@ class Gate:
         elif isinstance(undo, _RouteUndo):
             if undo.mode is not None:
                 self._revert_mode(self._in_force(undo.name), undo.mode)
-            if undo.before is None:
-                self._routes.pop(undo.name, None)
-            else:
-                self._routes[undo.name] = undo.before
-            self._bind()
+            self._put_route(undo.name, undo.before)
         elif isinstance(undo, _GroupUndo):
             self._put_group(undo.name, undo.before)
         elif isinstance(undo, _Undo):
             self._revert_decision(undo)
 
     def _revert_decision(self, undo: _Undo) -> None:
-        if undo.proposal_id is not None and self._recent.pop(undo.proposal_id, None) is not None:
+        if self._recent.pop(undo.proposal_id, None) is not None:
             self._recent_order.pop()
+        self._outlasting.pop(undo.proposal_id, None)
         if undo.before is None:
             return
         if undo.before is _NEVER:
             self._instruments.pop(undo.key, None)
         else:
             self._instruments[undo.key] = undo.before
+            self._hold(undo.before)
         if undo.signal:
             _forget(self._signals, undo.key[0])
         if undo.flat:
@@ -569,8 +565,17 @@ class Gate:
 
     def _in_force(self, route: str) -> str:
         """The book of a route's mode."""
-        record = self._routes.get(route)
-        return book(route, record is not None and record.paper)
+        return self._books.get(route, route)
+
+    def _put_route(self, name: str, record: RouteRecord | None) -> None:
+        if record is None:
+            self._routes.pop(name, None)
+            self._books.pop(name, None)
+        else:
+            self._routes[name] = record
+            self._books[name] = book(name, record.paper)
+        if self._compiled:
+            self._members = members(self._compiled, self._routes)
 
     def _change_mode(self, route: str, paper: bool) -> "_BookUndo":
         """Paper begins from nothing. Live goes on from what the desk was last told, and enters directions anew: what
@@ -581,6 +586,7 @@ class Gate:
         for key, state in instruments.items():
             if paper:
                 del self._instruments[key]
+                self._release(state)
             else:
                 self._instruments[key] = msgspec.structs.replace(state, held=None)
         if paper:
@@ -591,6 +597,8 @@ class Gate:
 
     def _revert_mode(self, entered: str, undo: "_BookUndo") -> None:
         self._instruments.update(undo.instruments)
+        for instrument in undo.instruments.values():
+            self._hold(instrument)
         if undo.signals is not None:
             self._signals[entered] = undo.signals
         if undo.flats is not None:
@@ -601,7 +609,29 @@ class Gate:
         self._recent[decision.proposal_id] = decision
         self._recent_order.append(decision.proposal_id)
         if len(self._recent_order) > self._remember:
-            self._recent.pop(self._recent_order.popleft(), None)
+            self._forget(self._recent_order.popleft())
+
+    def _forget(self, proposal_id: str) -> None:
+        """Let a decision go, unless it is its instrument's newest."""
+        decision = self._recent.pop(proposal_id, None)
+        if decision is None:
+            return
+        for paper in (False, True):
+            instrument = self._instruments.get((book(decision.route, paper), decision.symbol))
+            if instrument is not None and any(kept.proposal_id == proposal_id for kept in instrument.settled):
+                self._outlasting[proposal_id] = decision
+
+    def _hold(self, instrument: Instrument) -> None:
+        """The decisions at an instrument's place are remembered for as long as it stays there."""
+        for decision in instrument.settled:
+            if decision.proposal_id not in self._recent:
+                self._outlasting[decision.proposal_id] = decision
+
+    def _release(self, instrument: Instrument) -> None:
+        """An instrument moves on, or begins anew."""
+        if self._outlasting:
+            for decision in instrument.settled:
+                self._outlasting.pop(decision.proposal_id, None)
 
 
 _NEVER = Instrument(newest=(0, 0))
@@ -672,30 +702,30 @@ def _next(before: Instrument | None, record: DecisionRecord, decision: Decision)
             flips = (*flips[1 - MAX_FLIPS_COUNT :], record.t)
         flat = record.direction is Direction.FLAT
         emission = Emission(
-            direction=record.direction,
-            side=(emission.side if emission else None) if flat else record.direction,
-            position=record.position,
-            signal_id=record.signal_id,
-            at=record.t,
-            seq=record.signal_seq,
-            epoch=record.epoch,
-            assigned=record.assigned,
+            record.direction,
+            (emission.side if emission else None) if flat else record.direction,
+            record.position,
+            record.signal_id,
+            record.t,
+            record.signal_seq,
+            record.epoch,
+            record.assigned,
         )
         opinion = Opinion(
-            symbol=record.symbol,
-            route=record.route,
-            signal=record.direction,
-            signal_id=record.signal_id,
-            epoch=record.epoch,
-            seq=record.signal_seq,
-            ts_event=record.ts_event,
-            ts_init=record.t,
-            ts_expire=record.ts_expire,
-            live=True,
-            score=record.score,
-            confidence=record.confidence,
-            position=record.position,
-            paper=record.paper,
+            record.symbol,
+            record.route,
+            record.direction,
+            record.signal_id,
+            record.epoch,
+            record.signal_seq,
+            record.ts_event,
+            record.t,
+            record.ts_expire,
+            True,
+            record.score,
+            record.confidence,
+            record.position,
+            record.paper,
         )
     said, unanswered = (record.t, 0) if mapped else (state.said, record.t)
     return Instrument(place, settled, held, emission, opinion, flips, latched, said, unanswered)

@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     drift: bool = False
 
 
-class Proposal(msgspec.Struct, kw_only=True, gc=False):
+class Proposal(msgspec.Struct, gc=False):
     """What the gate is asked to settle.
 
     Exactly one of these is set: ``problem`` (rejected), ``abstain``, ``direction`` (flat, by the ladder), ``answer``. From an
@@ -82,20 +82,20 @@ class Proposal(msgspec.Struct, kw_only=True, gc=False):
     input: Input | None = None
     problem: ProblemDetails | None = None
     abstain: Reason | None = None
-    direction: Direction | None = None
-    held: Direction | None = None
-    objection: Reason | None = None
     answer: Answer | None = None
     model: str = ""
     assigned: str = ""
-    position: float | None = None
     degraded: bool = False
-    reduce_only: bool = False
     steps: Sequence[Step] = ()
     commit_by: int = 0
     budget: int = 0
     request_id: str = ""
     rules: GateRules = GateRules()
+    direction: Direction | None = None
+    held: Direction | None = None
+    objection: Reason | None = None
+    position: float | None = None
+    reduce_only: bool = False
 
 
 _columns_encoder = msgspec.json.Encoder()
@@ -109,9 +109,13 @@ def columns_json(columns: tuple[str, ...]) -> msgspec.Raw:
 
 
 class _Order(msgspec.Struct, frozen=True):
-    """A set of columns in the order of their names: where each stands, the names as JSON, the values' packed form."""
+    """A set of columns in the order of their names: where each stands, the names as JSON, the values' packed form.
+
+    ``sorted``: they come in that order.
+    """
 
     places: tuple[int, ...]
+    sorted: bool
     names: bytes
     packed: struct.Struct
 
@@ -119,9 +123,8 @@ class _Order(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=1024)
 def _order(columns: tuple[str, ...]) -> _Order:
     places = tuple(sorted(range(len(columns)), key=columns.__getitem__))
-    return _Order(
-        places, _columns_encoder.encode([columns[place] for place in places]), struct.Struct(f"<{len(places)}d")
-    )
+    names = _columns_encoder.encode([columns[place] for place in places])
+    return _Order(places, places == tuple(range(len(places))), names, struct.Struct(f"<{len(places)}d"))
 
 
 def identity(route: str, row: Row) -> str:
@@ -130,8 +133,9 @@ def identity(route: str, row: Row) -> str:
     The order in which a caller writes the features does not count, nor does the wire, nor whether a number is written as 1 or
     1.0. Values are hashed as little-endian FP64: writing 32 of them as text took as long as all the rest.
     """
-    order, values = _order(row.columns), row.values
-    named = [values[place] for place in order.places]
+    order, named = _order(row.columns), row.values
+    if not order.sorted:
+        named = [named[place] for place in order.places]
     try:
         packed = order.packed.pack(*named)
         total: float = sum(named)  # type: ignore[arg-type]  # None raises, as it does in pack

@@ -70,7 +70,9 @@ def test_a_shutdown_under_load_loses_no_request_and_records_each_once(router, ad
                 await asyncio.sleep(0.01)
 
     text = (router.routes / "rb.yaml").read_text()
-    router.write_route(text.replace("  deadline:", "  maxAge: 60s\n  deadline:"))  # what is asked again was asked before the start
+    router.write_route(
+        text.replace("  deadline:", "  maxAge: 60s\n  deadline:")
+    )  # what is asked again was asked before the start
     router.start(*options(addresses))
     asyncio.run(asyncio.wait_for(scenario(), 6 * PATIENCE))
     assert router.terminate() == 0
@@ -95,6 +97,8 @@ def test_what_the_journal_emitted_is_published_after_a_crash(router, addresses):
             assert isinstance(found[1], Signal)
 
     text = (router.routes / "rb.yaml").read_text()
-    router.write_route(text.replace("  deadline:", "  maxAge: 60s\n  deadline:"))  # what is asked again was asked before the start
+    router.write_route(
+        text.replace("  deadline:", "  maxAge: 60s\n  deadline:")
+    )  # what is asked again was asked before the start
     router.start(*options(addresses))
     asyncio.run(asyncio.wait_for(scenario(), 6 * PATIENCE))

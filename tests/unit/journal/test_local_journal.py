@@ -94,7 +94,7 @@ def test_decisions_are_chained_and_survive_a_crash(tmp_path, durability):
         signal = settled[2].decision.signal
         assert (signal.seq, signal.prev_seq) == (2, 1)
         journal = await bench.crash()
-        assert journal.settled(f"{2:032x}", "r", "A.X") == settled[1].decision
+        assert journal.settled(f"{2:032x}") == settled[1].decision
         assert journal._gate.held("r", "A.X") is Direction.SHORT
         assert [opinion.seq for opinion in journal.opinions()] == [2]
         again = await journal.commit([proposal(3, "short"), proposal(4, "long")])
@@ -217,7 +217,7 @@ def test_a_full_disk_records_nothing_and_comes_back(tmp_path, durability, room):
             assert failed.value.problem is Problem.JOURNAL_UNAVAILABLE
             assert not isinstance(failed.value, JournalInDoubt)
             assert not bench.journal.available
-            assert bench.journal.settled(f"{2:032x}", "r", "A.X") is None
+            assert bench.journal.settled(f"{2:032x}") is None
             assert bench.journal._gate.held("r", "A.X") is Direction.LONG
         assert lines(tmp_path) == before
         bench.disk.room = None
@@ -269,7 +269,7 @@ def test_what_cannot_be_cut_off_is_in_doubt_until_it_can(tmp_path, durability):
         assert settled.decision.outcome is Outcome.EMITTED
         await bench.journal.close()
         journal = bench.open()
-        assert journal.settled(f"{1:032x}", "r", "A.X") is None
+        assert journal.settled(f"{1:032x}") is None
         await journal.close()
 
     asyncio.run(run())
@@ -286,7 +286,7 @@ def test_nothing_is_visible_before_it_is_on_the_medium(tmp_path):
         for _ in range(5):
             await asyncio.sleep(0)
         assert not first.done()
-        assert bench.journal.settled(f"{1:032x}", "r", "A.X") is None
+        assert bench.journal.settled(f"{1:032x}") is None
         assert bench.journal.opinions() == []
         bench.disk.hang.set()
         (one,) = await first
@@ -439,7 +439,7 @@ def test_no_power_loss_takes_a_record_from_the_middle_of_the_chain():
         await journal.commit([proposal(2)])
         disk.lose_power()
         again = LocalJournal(simulation.world(node, disk), settings, CollectorRegistry(), "test")
-        assert again.settled(f"{2:032x}", "r", "A.X") is not None
+        assert again.settled(f"{2:032x}") is not None
 
     simulation.run(run)
 
@@ -452,7 +452,7 @@ def test_a_record_that_cannot_be_written_fails_its_commit_and_hangs_nobody(tmp_p
             with pytest.raises(SignalyardError) as caught:
                 await asyncio.wait_for(bench.journal.commit(group), 5)
             assert caught.value.problem is Problem.JOURNAL_UNAVAILABLE
-        assert bench.journal.settled(good.proposal_id, "r", "A.X") is None
+        assert bench.journal.settled(good.proposal_id) is None
         (settled,) = await bench.journal.commit([good])
         assert settled.decision.outcome is Outcome.EMITTED
         assert bench.journal.available

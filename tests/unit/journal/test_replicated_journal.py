@@ -72,7 +72,7 @@ def test_the_same_proposal_at_two_replicas_is_one_decision():
         left, right = await asyncio.gather(one.commit(signal(1)), two.commit(signal(1)))
         assert left == right
         assert left[0].outcome == "emitted"
-        assert two.journal.settled(signal(1).proposal_id, "r", "rb.X") == left[0]
+        assert two.journal.settled(signal(1).proposal_id) == left[0]
         assert len(server.signals) == 1
 
     run(scenario)
@@ -364,7 +364,7 @@ def test_who_knew_most_of_a_lost_log_begins_the_new_one():
         server.lose(1)
         two.log._pause = lambda: 0.0001
         await asyncio.gather(*(asyncio.wait_for(each.journal.joined.wait(), 10) for each in (one, two)))
-        assert two.journal.settled(signal(2).proposal_id, "r", "B.X") == emitted
+        assert two.journal.settled(signal(2).proposal_id) == emitted
         assert two.journal.place == one.journal.place
         (again,) = await two.commit(signal(2, symbol="B.X"))
         assert again == emitted
@@ -386,7 +386,7 @@ def test_a_new_replica_knows_what_the_others_know():
         assert state(three) == state(one)
         assert three.journal.place == one.journal.place
         (repeated,) = await three.commit(signal(99, "short", symbol="I1.X"))
-        assert repeated == one.journal.settled(signal(99).proposal_id, "r", "I1.X")
+        assert repeated == one.journal.settled(signal(99).proposal_id)
         assert not three.journal.recovering
 
     run(scenario)

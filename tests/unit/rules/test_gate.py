@@ -127,7 +127,7 @@ def test_the_gate_does_what_the_rules_say(world):
         record = record_of(proposal, settlement, seq=index + 1, t=now, epoch=1, elapsed=0)
         gate.apply(record)
         model.history.append(record)
-        stored = gate.settled(proposal.proposal_id, "route", symbol)
+        stored = gate.settled(proposal.proposal_id)
         assert stored is not None
         assert (stored.outcome, stored.reason) == expected
 
@@ -251,7 +251,7 @@ def test_what_was_refused_a_place_changes_no_state():
     assert settlement.reason is Reason.OUT_OF_ORDER
     gate.apply(record_of(old, settlement, seq=9, t=1, epoch=1, elapsed=0))
     assert gate._instruments == before
-    assert gate.settled(old.proposal_id, "route", "A.X") is not None
+    assert gate.settled(old.proposal_id) is not None
 
 
 def test_decisions_at_the_newest_place_are_remembered_however_many_follow_elsewhere():
@@ -262,8 +262,8 @@ def test_decisions_at_the_newest_place_are_remembered_however_many_follow_elsewh
         proposal = propose(index, rules, "B.X", "long", index, None, None, "r1")
         settlement = gate.admit(proposal, index, late=False)
         gate.apply(record_of(proposal, settlement, seq=index + 1, t=index, epoch=1, elapsed=0))
-    assert gate.settled(f"{0:032x}", "route", "A.X") is not None
-    assert gate.settled(f"{1:032x}", "route", "B.X") is None
+    assert gate.settled(f"{0:032x}") is not None
+    assert gate.settled(f"{1:032x}") is None
 
 
 def lever(action, at=0, **more) -> LeverRecord:
