@@ -161,12 +161,13 @@ class LocalJournal:
         self._world = world
         self._memory = memory
         self._settings = settings
+        self.event_time = settings.clock == "event"
         self._metrics = JournalMetrics(registry)
         self._gate = Gate(settings.remember)
         self._tail = Tail()
         self._now = 0
         self._epoch = 0
-        self._clock: str | None = None
+        self._kept_by: str | None = None
         self.restored = ""
         self.on_rotation: Callable[[Rotated], None] | None = None
         self._available = True
@@ -197,13 +198,9 @@ class LocalJournal:
 
     @property
     def now(self) -> int:
-        if not self.event_time:
-            self._now = max(self._now, self._world.clock.wall())
+        if not self.event_time and (wall := self._world.clock.wall()) > self._now:
+            self._now = wall
         return self._now
-
-    @property
-    def event_time(self) -> bool:
-        return self._settings.clock == "event"
 
     @property
     def epoch(self) -> int:
@@ -390,10 +387,10 @@ class LocalJournal:
                 _log.warning("event=torn_line_cut segment=%s bytes=%d", tail.segment, tail.torn)
         except OSError as exc:
             raise _unavailable(folder, exc) from exc
-        if self._clock not in (None, settings.clock):
+        if self._kept_by not in (None, settings.clock):
             raise error(
                 Problem.INVALID_SETTING,
-                f"the journal in {folder} was kept by the {self._clock} clock: go on with it, or give another folder",
+                f"the journal in {folder} was kept by the {self._kept_by} clock: go on with it, or give another folder",
                 "/clock",
             )
         self._epoch = self._epoch or self._first_epoch()
@@ -423,7 +420,7 @@ class LocalJournal:
         """What is changed here, and not in the gate, has its place in `_checkpoint` and `_restore` too."""
         self._now = max(self._now, record.t)
         if isinstance(record, StartRecord):
-            self._epoch, self._clock = record.epoch, record.clock
+            self._epoch, self._kept_by = record.epoch, record.clock
         else:
             self._apply(record)
         if self._memory is not None:
@@ -447,7 +444,7 @@ class LocalJournal:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self._tail = Tail(checkpoint.segment, seq=checkpoint.seq, digest=checkpoint.digest, t=checkpoint.t)
-        self._now, self._epoch, self._clock = checkpoint.t, checkpoint.epoch, checkpoint.clock
+        self._now, self._epoch, self._kept_by = checkpoint.t, checkpoint.epoch, checkpoint.clock
         self._gate = Gate.restore(checkpoint.state, self._settings.remember)
         self.restored = checkpoint.segment
         if self._memory is not None:

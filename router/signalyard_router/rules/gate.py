@@ -178,11 +178,6 @@ class Gate:
         """The stored decision of a proposal that was committed before."""
         return self._recent.get(proposal_id) or self._outlasting.get(proposal_id)
 
-    def held(self, route: str, symbol: str, *, paper: bool = False) -> Direction | None:
-        """The direction that the mapping last gave."""
-        instrument = self._instruments.get((book(route, paper), symbol))
-        return instrument.held if instrument else None
-
     def opinions(self, now: int) -> list[Opinion]:
         """The last emitted signal of every instrument on every route."""
         return [

@@ -18,11 +18,9 @@ from signalyard_router.ports import AppendFile, Clock, Disk, Listener, Network
 class RealClock:
     """The machine's clocks."""
 
-    def wall(self) -> int:
-        return time.time_ns()
-
-    def monotonic(self) -> int:
-        return time.monotonic_ns()
+    # The functions themselves: a request asks a dozen times.
+    wall = staticmethod(time.time_ns)
+    monotonic = staticmethod(time.monotonic_ns)
 
 
 class RealListener:

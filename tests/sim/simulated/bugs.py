@@ -133,22 +133,28 @@ def _torn_line_kept() -> list[Change]:
 
 
 def _lookup_skipped() -> list[Change]:
-    return [(gate.Gate, "settled", lambda self, proposal_id, route, symbol: None)]
+    return [(gate.Gate, "settled", lambda self, proposal_id: None)]
 
 
 def _held_from_emitted() -> list[Change]:
-    def wrong(self: Any, route: str, symbol: str, *, paper: bool = False) -> Any:
-        state = self._instruments.get((route, symbol))
-        return state.emission.direction if state is not None and state.emission is not None else None
+    right = gate._next
 
-    return [(gate.Gate, "held", wrong)]
+    def wrong(before: Any, record: Any, decision: Any) -> Any:
+        state = right(before, record, decision)
+        return msgspec.structs.replace(state, held=state.emission.direction if state.emission is not None else None)
+
+    return [(gate, "_next", wrong)]
 
 
 def _out_of_order_accepted() -> list[Change]:
     right = gate.Gate.admit
 
     def wrong(self: Any, proposal: Any, now: int, *, late: bool) -> Any:
-        return right(self, msgspec.structs.replace(proposal, ts_event=1 << 62), now, late=late)
+        ts_event, proposal.ts_event = proposal.ts_event, 1 << 62
+        try:
+            return right(self, proposal, now, late=late)
+        finally:
+            proposal.ts_event = ts_event
 
     return [(gate.Gate, "admit", wrong)]
 

@@ -95,7 +95,7 @@ def test_decisions_are_chained_and_survive_a_crash(tmp_path, durability):
         assert (signal.seq, signal.prev_seq) == (2, 1)
         journal = await bench.crash()
         assert journal.settled(f"{2:032x}") == settled[1].decision
-        assert journal._gate.held("r", "A.X") is Direction.SHORT
+        assert journal._gate._instruments["r", "A.X"].held is Direction.SHORT
         assert [opinion.seq for opinion in journal.opinions()] == [2]
         again = await journal.commit([proposal(3, "short"), proposal(4, "long")])
         assert again[0].repeated
@@ -218,7 +218,7 @@ def test_a_full_disk_records_nothing_and_comes_back(tmp_path, durability, room):
             assert not isinstance(failed.value, JournalInDoubt)
             assert not bench.journal.available
             assert bench.journal.settled(f"{2:032x}") is None
-            assert bench.journal._gate.held("r", "A.X") is Direction.LONG
+            assert bench.journal._gate._instruments["r", "A.X"].held is Direction.LONG
         assert lines(tmp_path) == before
         bench.disk.room = None
         first, second = await bench.journal.commit([proposal(2, "short"), proposal(3)])
@@ -247,7 +247,7 @@ def test_after_a_failed_sync_the_segment_is_closed(tmp_path):
         ]
         assert b"short" not in (tmp_path / "journal-00000001.jsonl").read_bytes()
         journal = bench.open()
-        assert journal._gate.held("r", "A.X") is Direction.SHORT
+        assert journal._gate._instruments["r", "A.X"].held is Direction.SHORT
         await journal.close()
 
     asyncio.run(run())

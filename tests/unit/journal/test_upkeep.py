@@ -32,7 +32,7 @@ def state(journal):
         | {"_routes": {n: msgspec.structs.replace(r, prev="") for n, r in journal._gate.routes.items()}},
         journal._now,
         journal._epoch,
-        journal._clock or journal._settings.clock,  # a new journal has it from its settings
+        journal._kept_by or journal._settings.clock,  # a new journal has it from its settings
         (journal._tail.seq, journal._tail.digest, journal._tail.t, journal._tail.segment, journal._tail.size),
     )
 

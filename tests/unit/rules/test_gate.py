@@ -346,6 +346,6 @@ def test_an_abstention_that_no_mapping_made_leaves_hysteresis_as_it_is(reason):
     gate = Gate()
     emit(gate, 0, "long", 0, GateRules(window=WINDOW, valid_for=SECOND))
     emit(gate, 1, reason, 1, GateRules(window=WINDOW, valid_for=SECOND))
-    assert gate.held("route", "A.X") is Direction.LONG
+    assert gate._instruments["route", "A.X"].held is Direction.LONG
     emit(gate, 2, "no_direction", 2, GateRules(window=WINDOW, valid_for=SECOND))
-    assert gate.held("route", "A.X") is None
+    assert gate._instruments["route", "A.X"].held is None

@@ -29,9 +29,11 @@ def test_every_member_of_a_gate_is_in_its_state():
         "_flats",
         "_recent",
         "_recent_order",
+        "_outlasting",
         "_groups",
         "_sides",
         "_compiled",
+        "_books",
         "_members",
     }
 
@@ -158,27 +160,28 @@ def records(steps_, gate):
         yield gate.apply(record), record
 
 
+def fold(gate, part):
+    for _, record in part:
+        match record:
+            case RouteRecord():
+                gate.accept(record)
+            case LeverRecord():
+                gate.pull(record)
+            case PlanRecord():
+                gate.step(record)
+            case GroupRecord():
+                gate.group(record)
+            case _:
+                gate.apply(record)
+    return gate
+
+
 @settings(max_examples=300, deadline=None)
 @given(steps, st.integers(0, 60))
 def test_restoring_and_folding_is_folding(steps_, at):
     live = Gate(REMEMBER)
     played = list(records(steps_, live))
     at = min(at, len(played))
-
-    def fold(gate, part):
-        for _, record in part:
-            match record:
-                case RouteRecord():
-                    gate.accept(record)
-                case LeverRecord():
-                    gate.pull(record)
-                case PlanRecord():
-                    gate.step(record)
-                case GroupRecord():
-                    gate.group(record)
-                case _:
-                    gate.apply(record)
-        return gate
 
     before = fold(Gate(REMEMBER), played[:at])
     written = msgspec.json.encode(before.snapshot())
@@ -187,6 +190,7 @@ def test_restoring_and_folding_is_folding(steps_, at):
     assert [times.maxlen for times in restored._signals.values()] == [
         times.maxlen for times in before._signals.values()
     ]
+    _remembers(before)
     whole = fold(Gate(REMEMBER), played)
     assert vars(fold(restored, played[at:])) == vars(whole) == vars(live)
 
@@ -223,6 +227,23 @@ def test_taking_records_back_gives_the_gate_that_was(steps_, keep):
     assert {record.name: record for record in state.groups} == {record.name: record for record in wanted.groups}
     assert state.throttled == wanted.throttled
     assert members is None or members == Gate.restore(wanted)._members
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_a_decision_at_its_instruments_place_is_remembered_also_when_another_is_taken_back(steps_):
+    gate = Gate(REMEMBER)
+    for undo, record in records(steps_, gate):
+        _remembers(gate)
+        gate.revert(undo)
+        _remembers(gate)
+        fold(gate, [(undo, record)])
+
+
+def _remembers(gate):
+    newest = {kept.proposal_id: kept for state in gate._instruments.values() for kept in state.settled}
+    assert {name: gate.settled(name) for name in newest} == newest
+    assert set(gate._outlasting) <= set(newest)
 
 
 def _sides(state):

@@ -128,10 +128,10 @@ def test_a_change_of_mode_that_could_not_be_recorded_changes_nothing(play, doc):
         with pytest.raises(SignalyardError, match="journal_unavailable"):
             await accept(doc(shadows=()))
         assert (gate._instruments, gate._signals, gate._throttled) == before
-        assert gate.held("rb-trend", NAME) is Direction.LONG  # it would have been let go
+        assert gate._instruments["rb-trend", NAME].held is Direction.LONG  # it would have been let go
         desk.disk.room = None
         await accept(doc(shadows=()))
-        assert gate.held("rb-trend", NAME) is None
+        assert gate._instruments["rb-trend", NAME].held is None
 
     play(scenario, doc(shadows=()))
 
