@@ -125,7 +125,7 @@ test-frameworks: $(HEAVY:%=$(VENV)/%/.ready) ## the runtimes for PyTorch and Ten
 
 .PHONY: bench-wires
 bench-wires: setup $(VENV)/valkey/.ready $(PEERS:%=$(VENV)/%/.ready) ## latency and snapshots a second by wire and batch, beside stock MLServer; ARGS=--quick
-	@$(DEV)/python -m signalyard_bench --only wires $(ARGS)
+	@$(DEV)/python -m signalyard_bench --only wires --only journals $(ARGS)
 
 .PHONY: same-decisions
 same-decisions: setup $(VENV)/valkey/.ready ## 5,000 real snapshots through every wire on event time: all get the same decisions

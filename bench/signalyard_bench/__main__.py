@@ -10,6 +10,7 @@ import msgspec
 import uvloop
 
 from signalyard_bench.inline import inline_decision, inline_row
+from signalyard_bench.journals import journals
 from signalyard_bench.report import Machine, Report, table
 from signalyard_bench.rounds import CLIENT, Row, Setting
 from signalyard_bench.runtime import RUNTIME
@@ -19,7 +20,7 @@ from signalyard_bench.wires import wires
 SCENARIOS = SERVED | RUNTIME | {"inline": inline_row, "inline-decision": inline_decision}
 """Those of a plain run; `soak` takes too long."""
 
-_ALL = SCENARIOS | {"wires": wires}
+_ALL = SCENARIOS | {"wires": wires, "journals": journals}
 """Those, and what has a target of its own."""
 
 
