@@ -16,13 +16,23 @@ from prometheus_client import CollectorRegistry
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Decision, Opinion
 from signalyard_router.journal.checkpoint import Checkpoint, newest
+from signalyard_router.journal.entries import (
+    Entry,
+    LeverEntry,
+    PlanEntry,
+    RouteEntry,
+    group_entries,
+    overtaken,
+    record_of_entry,
+)
 from signalyard_router.journal.metrics import JournalMetrics
 from signalyard_router.journal.segments import End, Tail, encode, read, segment_name, segment_number
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import AppendFile, JournalInDoubt, Settled, World
 from signalyard_router.rules.documents import Document, GroupDocument, canonical, parse_document, parse_group
+from signalyard_router.rules.folding import fold
 from signalyard_router.rules.gate import Gate
-from signalyard_router.rules.groups import GroupStanding, compile_group, refuse_shared_routes
+from signalyard_router.rules.groups import GroupStanding
 from signalyard_router.rules.inference import Call
 from signalyard_router.rules.levers import Lever, Order
 from signalyard_router.rules.plan import Progress
@@ -31,15 +41,10 @@ from signalyard_router.rules.record import (
     VERSION,
     CallRecord,
     DecisionRecord,
-    GroupRecord,
     LeverRecord,
-    PlanRecord,
     Record,
-    RouteRecord,
     ShadowNote,
-    ShadowRecord,
     StartRecord,
-    call_record,
     decision_of,
     record_of,
     shadow_record,
@@ -61,41 +66,6 @@ _NOTES = 1_000
 """Notes that may wait for a commit to go out with; one commit takes a tenth of them, so that none is made long by them."""
 
 _log = logging.getLogger("signalyard.router.journal")
-
-
-class _RouteEntry(msgspec.Struct, frozen=True):
-    """A document to be taken into force, or a route to be taken away."""
-
-    name: str
-    revision: str
-    place: str
-    document: bytes | None
-
-
-class _GroupEntry(msgspec.Struct, frozen=True):
-    """A group's document to be taken into force, or a group to be taken away."""
-
-    name: str
-    revision: str
-    place: str
-    document: bytes | None
-
-
-class _LeverEntry(msgspec.Struct, frozen=True):
-    order: Order
-    base: str
-
-
-class _PlanEntry(msgspec.Struct, frozen=True):
-    """A step that somebody decided on when the plan stood at ``before``."""
-
-    route: str
-    progress: Progress
-    evidence: dict[str, float]
-    before: Progress | None
-
-
-Entry = _RouteEntry | _GroupEntry | _LeverEntry | _PlanEntry | Call
 
 
 class Batch(msgspec.Struct):
@@ -256,52 +226,34 @@ class LocalJournal:
         routes: list[Route] = []
         known = self._gate.routes
         # Before the routes: a route that comes into force is in its group from its first decision on.
-        entries = self._group_entries(documents)
+        entries = group_entries(documents, self._gate.groups)
         for document, place in documents:
             if isinstance(document, GroupDocument):
                 continue
             route = compile_route(document, place=place)
             routes.append(route)
             if route.name not in known or known[route.name].revision != route.revision:
-                entries.append(_RouteEntry(route.name, route.revision, place, canonical(document)))
+                entries.append(RouteEntry(route.name, route.revision, place, canonical(document)))
             if not len(routes) % _DOCUMENTS_AT_ONCE:
                 await asyncio.sleep(0)
         names = {route.name for route in routes}
         for record in known.values():
             if record.name not in names and record.document is not None:
-                entries.append(_RouteEntry(record.name, "", "", None))
+                entries.append(RouteEntry(record.name, "", "", None))
         for first in range(0, len(entries), _DOCUMENTS_AT_ONCE):
             await self._enqueue(entries[first : first + _DOCUMENTS_AT_ONCE])
         return [msgspec.structs.replace(route, generation=known[route.name].generation) for route in routes]
-
-    def _group_entries(self, documents: Sequence[tuple[Document, str]]) -> list[Entry]:
-        groups = [(document, place) for document, place in documents if isinstance(document, GroupDocument)]
-        refuse_shared_routes(groups)
-        known = self._gate.groups
-        compiled = [(compile_group(document, place), document, place) for document, place in groups]
-        entries: list[Entry] = [
-            _GroupEntry(group.name, group.revision, place, canonical(document))
-            for group, document, place in compiled
-            if group.name not in known or known[group.name].revision != group.revision
-        ]
-        names = {group.name for group, _, _ in compiled}
-        entries += [
-            _GroupEntry(record.name, "", "", None)
-            for record in known.values()
-            if record.name not in names and record.document is not None
-        ]
-        return entries
 
     @property
     def plans(self) -> Mapping[str, Progress]:
         return self._gate.plans
 
     async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> bool:
-        (record,) = await self._enqueue([_PlanEntry(route, progress, evidence, self._gate.plans.get(route))])
+        (record,) = await self._enqueue([PlanEntry(route, progress, evidence, self._gate.plans.get(route))])
         return record is not None
 
     async def pull(self, order: Order, base: str = "") -> Lever:
-        (record,) = await self._enqueue([_LeverEntry(order, base)])
+        (record,) = await self._enqueue([LeverEntry(order, base)])
         assert isinstance(record, LeverRecord)
         return record.as_lever()
 
@@ -536,7 +488,7 @@ class LocalJournal:
                     group.undos.append(self._gate.apply(settled, decision))
                     answers.append(Settled(decision, False, settled.direction, settled.held))
                     record: Record = settled
-                elif self._overtaken(entry):
+                elif overtaken(entry, self._gate):
                     answers.append(None)
                     continue
                 else:
@@ -555,21 +507,6 @@ class LocalJournal:
             line, group.digest = encode(note, group.digest)
             group.lines.append(line)
 
-    def _overtaken(self, entry: Entry) -> bool:
-        """Whether something was recorded since somebody decided on this entry that leaves no place for it: for a step of a plan a weight
-        by hand, or another step; for a document the same one, by another replica."""
-        match entry:
-            case _PlanEntry():
-                plan = self._gate.plans.get(entry.route)
-                interrupted = plan is not None and plan.plan == entry.progress.plan and plan.state == "interrupted"
-                return interrupted or plan != entry.before
-            case _RouteEntry():
-                return _same(entry, self._gate.routes.get(entry.name))
-            case _GroupEntry():
-                return _same(entry, self._gate.groups.get(entry.name))
-            case _LeverEntry() | Call():
-                return False
-
     def _decide(self, proposal: Proposal, seq: int, now: int, monotonic: int) -> DecisionRecord:
         """What a proposal becomes, given all that was settled before it."""
         settlement = self._gate.admit(proposal, now, late=monotonic > proposal.commit_by)
@@ -577,70 +514,7 @@ class LocalJournal:
         return record_of(proposal, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed)
 
     def _record(self, entry: Entry, seq: int, now: int, monotonic: int) -> Record:
-        """What another entry becomes, given all that was settled before it."""
-        match entry:
-            case Call():
-                return call_record(entry, seq=seq, t=now, elapsed=monotonic - entry.received)
-            case _RouteEntry():
-                before = self._gate.routes.get(entry.name)
-                return RouteRecord(
-                    v=VERSION,
-                    seq=seq,
-                    t=now,
-                    name=entry.name,
-                    revision=entry.revision,
-                    generation=before.generation + 1 if before else 1,
-                    place=entry.place,
-                    document=None if entry.document is None else msgspec.json.decode(entry.document),
-                    prev="",
-                )
-            case _GroupEntry():
-                return GroupRecord(
-                    v=VERSION,
-                    seq=seq,
-                    t=now,
-                    name=entry.name,
-                    revision=entry.revision,
-                    place=entry.place,
-                    document=None if entry.document is None else msgspec.json.decode(entry.document),
-                    prev="",
-                )
-            case _PlanEntry():
-                progress = entry.progress
-                return PlanRecord(
-                    v=VERSION,
-                    seq=seq,
-                    t=now,
-                    route=entry.route,
-                    plan=progress.plan,
-                    step=progress.step,
-                    state=progress.state,
-                    canary=progress.canary,
-                    why=progress.why,
-                    evidence=entry.evidence,
-                    prev="",
-                )
-            case _LeverEntry():
-                order = entry.order
-                return LeverRecord(
-                    v=VERSION,
-                    seq=seq,
-                    t=now,
-                    id=f"l-{seq}",
-                    action=order.action,
-                    by=order.by,
-                    why=order.why,
-                    proved=order.proved,
-                    route=order.route,
-                    symbol=order.symbol,
-                    lever=order.lever,
-                    canary=order.canary,
-                    version=order.version,
-                    latch=order.latch,
-                    expires=None if order.expires_in is None else now + order.expires_in,
-                    base=entry.base,
-                    prev="",
-                )
+        return record_of_entry(entry, self._gate, seq, now, monotonic)
 
     def _take_back(self, group: Group) -> None:
         for undo in reversed(group.undos):
@@ -733,31 +607,3 @@ class LocalJournal:
 
 def _unavailable(folder: str, cause: OSError) -> SignalyardError:
     return error(Problem.JOURNAL_UNAVAILABLE, f"the folder {folder} cannot be used: {cause}")
-
-
-def _same(entry: _RouteEntry | _GroupEntry, record: RouteRecord | GroupRecord | None) -> bool:
-    """Whether a document is in force, or gone, as an entry wants it."""
-    return (
-        record is not None
-        and record.revision == entry.revision
-        and (record.document is None) == (entry.document is None)
-    )
-
-
-def fold(gate: Gate, record: Record) -> object | None:
-    """Fold a record into a gate; the answer is what takes it out again."""
-    match record:
-        case DecisionRecord():
-            return gate.apply(record)
-        case RouteRecord():
-            return gate.accept(record)
-        case GroupRecord():
-            return gate.group(record)
-        case LeverRecord():
-            return gate.pull(record)
-        case PlanRecord():
-            return gate.step(record)
-        case StartRecord():
-            return None
-        case ShadowRecord() | CallRecord():
-            return None  # they tell what might have been, or was passed through, and change nothing

@@ -15,11 +15,11 @@ import msgspec
 from signalyard.problems import CallerError, Problem, RouterError, error
 from signalyard.words import Outcome
 from signalyard_router.journal.checkpoint import Checkpoint, decode, encode
-from signalyard_router.journal.local import fold
 from signalyard_router.journal.replicated import ReplicatedJournal
 from signalyard_router.journal.segments import decode as record_of
 from signalyard_router.journal.settings import JournalSettings, SharingSettings
 from signalyard_router.ports import LogEntry, LogState, Place, SharedLog, World
+from signalyard_router.rules.folding import fold
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.record import DecisionRecord, Record, decision_of
 from signalyard_router.rules.units import SECOND

@@ -19,7 +19,8 @@ from signalyard.problems import Problem, RouterError, SignalyardError, error
 from signalyard.wire import Decision
 from signalyard.words import Outcome, Reason
 from signalyard_router.journal.checkpoint import Checkpoint
-from signalyard_router.journal.local import Batch, Entry, Group, LocalJournal, Memory
+from signalyard_router.journal.entries import Entry
+from signalyard_router.journal.local import Batch, Group, LocalJournal, Memory
 from signalyard_router.journal.metrics import SharingMetrics
 from signalyard_router.journal.segments import decode, encode
 from signalyard_router.journal.settings import JournalSettings, SharingSettings

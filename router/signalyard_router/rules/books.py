@@ -3,7 +3,9 @@
 import msgspec
 
 from signalyard.wire import Decision, Opinion
-from signalyard.words import Direction
+from signalyard.words import Direction, Reason
+from signalyard_router.rules.record import SIGNALS, DecisionRecord
+from signalyard_router.rules.units import MAX_FLIPS_COUNT
 
 Key = tuple[str, str]
 """Book and instrument."""
@@ -55,3 +57,76 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
     latched: bool = False
     said: int = 0
     unanswered: int = 0
+
+
+NEVER = Instrument(newest=(0, 0))
+"""Of an instrument that there was no record of."""
+
+_MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR, Reason.VERSION_DRIFT)
+"""Abstentions that no mapping made; they leave hysteresis as it is."""
+
+
+def is_exit(direction: Direction, position: float | None, last: Emission | None) -> bool:
+    """Flat, or a smaller position of the same sign."""
+    if direction is Direction.FLAT:
+        return True
+    return (
+        last is not None
+        and last.direction is direction
+        and position is not None
+        and last.position is not None
+        and abs(position) < abs(last.position)
+    )
+
+
+def turns(direction: Direction, last: Emission | None) -> bool:
+    """A change of side: long after short or short after long, whether or not a flat came between."""
+    return last is not None and changes(direction, last.side)
+
+
+def changes(direction: Direction, side: Direction | None) -> bool:
+    """Whether a direction is another side than the one that was last taken; flat is none."""
+    return direction is not Direction.FLAT and side is not None and side is not direction
+
+
+def next_instrument(before: Instrument | None, record: DecisionRecord, decision: Decision) -> Instrument:
+    """What is remembered of an instrument once a record that took a place is folded in; ``decision`` is the record's."""
+    place = (record.ts_event, record.sequence)
+    state = before or Instrument(newest=place)
+    settled = (*state.settled, decision) if state.newest == place else (decision,)
+    mapped = record.reason not in _MAPPED and not record.reduce_only
+    held = record.direction if mapped else state.held
+    latched = state.latched or (record.reason is Reason.FLIP_LATCHED and not record.group)
+    emission, opinion, flips = state.emission, state.opinion, state.flips
+    if record.outcome in SIGNALS and record.direction is not None and record.signal_id is not None:
+        if turns(record.direction, emission):
+            flips = (*flips[1 - MAX_FLIPS_COUNT :], record.t)
+        flat = record.direction is Direction.FLAT
+        emission = Emission(
+            record.direction,
+            (emission.side if emission else None) if flat else record.direction,
+            record.position,
+            record.signal_id,
+            record.t,
+            record.signal_seq,
+            record.epoch,
+            record.assigned,
+        )
+        opinion = Opinion(
+            record.symbol,
+            record.route,
+            record.direction,
+            record.signal_id,
+            record.epoch,
+            record.signal_seq,
+            record.ts_event,
+            record.t,
+            record.ts_expire,
+            True,
+            record.score,
+            record.confidence,
+            record.position,
+            record.paper,
+        )
+    said, unanswered = (record.t, 0) if mapped else (state.said, record.t)
+    return Instrument(place, settled, held, emission, opinion, flips, latched, said, unanswered)

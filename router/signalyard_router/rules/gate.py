@@ -1,6 +1,6 @@
 """The gate: the pure state machine that admits or refuses proposals.
 
-`admit` looks and changes nothing; `apply` folds a record in, and is the only way for state to change, so that reading the
+`admit` looks, and changes nothing but the proposal; `apply` folds a record in, and is the only way for state to change, so that reading the
 journal from its first line gives the state back; `revert` takes the newest records out again when they could not be written.
 """
 
@@ -11,7 +11,18 @@ import msgspec
 
 from signalyard.wire import Decision, Opinion
 from signalyard.words import Direction, Outcome, Reason
-from signalyard_router.rules.books import Emission, Instrument, Key, book, route_of
+from signalyard_router.rules.books import (
+    NEVER,
+    Emission,
+    Instrument,
+    Key,
+    book,
+    changes,
+    is_exit,
+    next_instrument,
+    route_of,
+    turns,
+)
 from signalyard_router.rules.conclude import conclude
 from signalyard_router.rules.groups import (
     Group,
@@ -39,6 +50,7 @@ from signalyard_router.rules.record import (
     Settlement,
     decision_of,
 )
+from signalyard_router.rules.undo import BookUndo, DecisionUndo, GroupUndo, LeverUndo, PlanUndo, RouteUndo
 from signalyard_router.rules.units import LONGEST_RATE_WINDOW, MAX_FLIPS_COUNT, MAX_RATE_COUNT, MINUTE, Rate
 
 
@@ -62,48 +74,6 @@ class GateState(msgspec.Struct, frozen=True):
     groups: Sequence[GroupRecord] = ()
     side_keys: Sequence[Key] = ()
     sides: Sequence[Sides] = ()
-
-
-class _Undo(msgspec.Struct, frozen=True, gc=False):
-    key: Key
-    before: Instrument | None
-    proposal_id: str
-    signal: bool
-    flat: bool
-    throttled: str = ""
-    group: str = ""
-    sides: tuple[Key, Sides | None] | None = None
-
-
-class _LeverUndo(msgspec.Struct, frozen=True):
-    levers: tuple[Lever, ...]
-    throttled: frozenset[str]
-    instrument: tuple[Key, Instrument] | None
-    plan: tuple[str, Progress] | None = None
-    sides: tuple[Key, Sides] | None = None
-
-
-class _GroupUndo(msgspec.Struct, frozen=True):
-    name: str
-    before: GroupRecord | None
-
-
-class _PlanUndo(msgspec.Struct, frozen=True):
-    route: str
-    before: Progress | None
-
-
-class _BookUndo(msgspec.Struct, frozen=True):
-    instruments: dict[Key, Instrument]
-    signals: deque[int] | None
-    flats: deque[int] | None
-    throttled: frozenset[str]
-
-
-class _RouteUndo(msgspec.Struct, frozen=True):
-    name: str
-    before: RouteRecord | None
-    mode: _BookUndo | None = None
 
 
 class Gate:
@@ -227,7 +197,7 @@ class Gate:
 
     def step(self, record: PlanRecord) -> object:
         """A plan took a step; the answer is what `revert` takes to undo it."""
-        undo = _PlanUndo(record.route, self._plans.get(record.route))
+        undo = PlanUndo(record.route, self._plans.get(record.route))
         self._plans[record.route] = record.progress()
         return undo
 
@@ -281,7 +251,7 @@ class Gate:
     ) -> Settlement:
         rules = proposal.rules
         last = state.emission if state else None
-        reduces = _reduces(direction, proposal.position, last)
+        reduces = is_exit(direction, proposal.position, last)
         exempt = reduces and not rules.filter_exits
         for lever in self._stops:
             if not lever.covers(proposal.route, proposal.symbol) or lever.expired(now):
@@ -307,7 +277,7 @@ class Gate:
         if (
             state is not None
             and rules.flips is not None
-            and _flips(direction, last)
+            and turns(direction, last)
             and (state.latched or _reached(state.flips, rules.flips, now))
         ):
             return _suppressed(Reason.FLIP_LATCHED, reduces=reduces)
@@ -366,7 +336,7 @@ class Gate:
         if (
             group.flips is not None
             and sides is not None
-            and _changes(direction, sides.side)
+            and changes(direction, sides.side)
             and (sides.latched or _reached(sides.flips, group.flips, now))
         ):
             return _suppressed(Reason.FLIP_LATCHED, reduces=reduces, group=group.name)
@@ -387,10 +357,10 @@ class Gate:
         decision = decision or decision_of(record)
         if record.reason in _WITHOUT_PLACE:
             self._keep(decision)
-            return _Undo(key, None, record.proposal_id, False, False)
+            return DecisionUndo(key, None, record.proposal_id, False, False)
         emitted = record.outcome in SIGNALS
         flat = emitted and record.reduce_only
-        after = self._instruments[key] = _next(before, record, decision)
+        after = self._instruments[key] = next_instrument(before, record, decision)
         if before is not None and before.newest != after.newest:
             self._release(before)
         self._keep(decision)
@@ -408,7 +378,7 @@ class Gate:
         if counted:
             _note(self._signals, counted, record.t)
         sides = self._take_sides(record, counted)
-        return _Undo(key, before or _NEVER, record.proposal_id, emitted, flat, throttles, counted, sides)
+        return DecisionUndo(key, before or NEVER, record.proposal_id, emitted, flat, throttles, counted, sides)
 
     def _take_sides(self, record: DecisionRecord, counted: str) -> tuple[Key, Sides | None] | None:
         """Fold a decision into the sides of its group; the answer is what was there before."""
@@ -422,7 +392,7 @@ class Gate:
         if latches:
             now = msgspec.structs.replace(now, latched=True)
         else:
-            turned = record.direction is not None and _changes(record.direction, now.side)
+            turned = record.direction is not None and changes(record.direction, now.side)
             flips = (*now.flips[1 - MAX_FLIPS_COUNT :], record.t) if turned else now.flips
             now = Sides(record.direction, flips, now.latched)
         self._sides[key] = now
@@ -435,7 +405,7 @@ class Gate:
         """
         before = self._routes.get(record.name)
         changes = record.paper != (before is not None and before.paper)
-        undo = _RouteUndo(record.name, before, self._change_mode(record.name, record.paper) if changes else None)
+        undo = RouteUndo(record.name, before, self._change_mode(record.name, record.paper) if changes else None)
         self._put_route(record.name, record)
         return undo
 
@@ -444,7 +414,7 @@ class Gate:
 
         What was counted for the group stays, as a route's does.
         """
-        undo = _GroupUndo(record.name, self._groups.get(record.name))
+        undo = GroupUndo(record.name, self._groups.get(record.name))
         self._put_group(record.name, record)
         return undo
 
@@ -462,7 +432,7 @@ class Gate:
 
     def pull(self, record: LeverRecord) -> object:
         """A lever was pulled or let go; the answer is what `revert` takes to undo it."""
-        undo = _LeverUndo(self._levers, self._throttled, None)
+        undo = LeverUndo(self._levers, self._throttled, None)
         match record.action:
             case "resume" | "end":
                 self._set_levers(tuple(lever for lever in self._levers if lever.id != record.lever))
@@ -474,7 +444,7 @@ class Gate:
                 key = (self._in_force(record.route or ""), record.symbol or "")
                 instrument = self._instruments.get(key)
                 if instrument is not None:
-                    undo = _LeverUndo(self._levers, self._throttled, (key, instrument))
+                    undo = LeverUndo(self._levers, self._throttled, (key, instrument))
                     self._instruments[key] = msgspec.structs.replace(instrument, latched=False, flips=())
                 member = self._members.get(key[0])
                 shared = (member.book, key[1]) if member is not None else None
@@ -484,7 +454,7 @@ class Gate:
             case "replan":
                 before = self._plans.pop(record.route or "", None)
                 if before is not None:
-                    undo = _LeverUndo(self._levers, self._throttled, None, (record.route or "", before))
+                    undo = LeverUndo(self._levers, self._throttled, None, (record.route or "", before))
             case "weight" | "rollback":
                 # Two of them never hold at once for one route: the newest takes the place of those before.
                 others = tuple(
@@ -496,7 +466,7 @@ class Gate:
                 before = self._plans.get(record.route or "")
                 if before is not None and before.state == "running":
                     # Here, and not by a look later: the lever may end, or this process, before anybody looks.
-                    undo = _LeverUndo(undo.levers, self._throttled, None, (record.route or "", before))
+                    undo = LeverUndo(undo.levers, self._throttled, None, (record.route or "", before))
                     why = f"{record.action} {record.id} was pulled by hand"
                     self._plans[record.route or ""] = msgspec.structs.replace(before, state="interrupted", why=why)
             case _:
@@ -509,7 +479,7 @@ class Gate:
 
     def revert(self, undo: object | None) -> None:
         """Take a record out again. Records are reverted newest first."""
-        if isinstance(undo, _LeverUndo):
+        if isinstance(undo, LeverUndo):
             self._set_levers(undo.levers)
             self._throttled = undo.throttled
             if undo.instrument is not None:
@@ -518,27 +488,27 @@ class Gate:
                 self._plans[undo.plan[0]] = undo.plan[1]
             if undo.sides is not None:
                 self._sides[undo.sides[0]] = undo.sides[1]
-        elif isinstance(undo, _PlanUndo):
+        elif isinstance(undo, PlanUndo):
             if undo.before is None:
                 self._plans.pop(undo.route, None)
             else:
                 self._plans[undo.route] = undo.before
-        elif isinstance(undo, _RouteUndo):
+        elif isinstance(undo, RouteUndo):
             if undo.mode is not None:
                 self._revert_mode(self._in_force(undo.name), undo.mode)
             self._put_route(undo.name, undo.before)
-        elif isinstance(undo, _GroupUndo):
+        elif isinstance(undo, GroupUndo):
             self._put_group(undo.name, undo.before)
-        elif isinstance(undo, _Undo):
+        elif isinstance(undo, DecisionUndo):
             self._revert_decision(undo)
 
-    def _revert_decision(self, undo: _Undo) -> None:
+    def _revert_decision(self, undo: DecisionUndo) -> None:
         if self._recent.pop(undo.proposal_id, None) is not None:
             self._recent_order.pop()
         self._outlasting.pop(undo.proposal_id, None)
         if undo.before is None:
             return
-        if undo.before is _NEVER:
+        if undo.before is NEVER:
             self._instruments.pop(undo.key, None)
         else:
             self._instruments[undo.key] = undo.before
@@ -572,12 +542,12 @@ class Gate:
         if self._compiled:
             self._members = members(self._compiled, self._routes)
 
-    def _change_mode(self, route: str, paper: bool) -> "_BookUndo":
+    def _change_mode(self, route: str, paper: bool) -> BookUndo:
         """Paper begins from nothing. Live goes on from what the desk was last told, and enters directions anew: what
         hysteresis holds is as old as the day on which the route went to paper, and must not open a position."""
         entered = book(route, paper)
         instruments = {key: state for key, state in self._instruments.items() if key[0] == entered}
-        undo = _BookUndo(instruments, self._signals.get(entered), self._flats.get(entered), self._throttled)
+        undo = BookUndo(instruments, self._signals.get(entered), self._flats.get(entered), self._throttled)
         for key, state in instruments.items():
             if paper:
                 del self._instruments[key]
@@ -590,7 +560,7 @@ class Gate:
             self._throttled -= {entered}
         return undo
 
-    def _revert_mode(self, entered: str, undo: "_BookUndo") -> None:
+    def _revert_mode(self, entered: str, undo: BookUndo) -> None:
         self._instruments.update(undo.instruments)
         for instrument in undo.instruments.values():
             self._hold(instrument)
@@ -629,11 +599,8 @@ class Gate:
                 self._outlasting.pop(decision.proposal_id, None)
 
 
-_NEVER = Instrument(newest=(0, 0))
 _WITHOUT_PLACE = (Reason.PAST_COMMIT_BY, Reason.SUPERSEDED, Reason.OUT_OF_ORDER)
 """Refused before they took a place in the order: they change nothing but what is remembered of themselves."""
-_MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR, Reason.VERSION_DRIFT)
-"""Abstentions that no mapping made; they leave hysteresis as it is."""
 
 
 def _suppressed(
@@ -642,28 +609,6 @@ def _suppressed(
     return Settlement(
         Outcome.SUPPRESSED, reason, reduces=reduces, duplicate_of=duplicate_of, group=group, against=against
     )
-
-
-def _reduces(direction: Direction, position: float | None, last: Emission | None) -> bool:
-    """Flat, or a smaller position of the same sign."""
-    if direction is Direction.FLAT:
-        return True
-    return (
-        last is not None
-        and last.direction is direction
-        and position is not None
-        and last.position is not None
-        and abs(position) < abs(last.position)
-    )
-
-
-def _flips(direction: Direction, last: Emission | None) -> bool:
-    """A change of side: long after short or short after long, whether or not a flat came between."""
-    return last is not None and _changes(direction, last.side)
-
-
-def _changes(direction: Direction, side: Direction | None) -> bool:
-    return direction is not Direction.FLAT and side is not None and side is not direction
 
 
 def _reached(times: Sequence[int] | None, limit: Rate, now: int) -> bool:
@@ -682,45 +627,3 @@ def _forget(times: dict[str, deque[int]], kept: str) -> None:
     """Take the newest time out again, unless one that was noted later, and taken out since, was so much newer that it had to go."""
     if times[kept]:
         times[kept].pop()
-
-
-def _next(before: Instrument | None, record: DecisionRecord, decision: Decision) -> Instrument:
-    place = (record.ts_event, record.sequence)
-    state = before or Instrument(newest=place)
-    settled = (*state.settled, decision) if state.newest == place else (decision,)
-    mapped = record.reason not in _MAPPED and not record.reduce_only
-    held = record.direction if mapped else state.held
-    latched = state.latched or (record.reason is Reason.FLIP_LATCHED and not record.group)
-    emission, opinion, flips = state.emission, state.opinion, state.flips
-    if record.outcome in SIGNALS and record.direction is not None and record.signal_id is not None:
-        if _flips(record.direction, emission):
-            flips = (*flips[1 - MAX_FLIPS_COUNT :], record.t)
-        flat = record.direction is Direction.FLAT
-        emission = Emission(
-            record.direction,
-            (emission.side if emission else None) if flat else record.direction,
-            record.position,
-            record.signal_id,
-            record.t,
-            record.signal_seq,
-            record.epoch,
-            record.assigned,
-        )
-        opinion = Opinion(
-            record.symbol,
-            record.route,
-            record.direction,
-            record.signal_id,
-            record.epoch,
-            record.signal_seq,
-            record.ts_event,
-            record.t,
-            record.ts_expire,
-            True,
-            record.score,
-            record.confidence,
-            record.position,
-            record.paper,
-        )
-    said, unanswered = (record.t, 0) if mapped else (state.said, record.t)
-    return Instrument(place, settled, held, emission, opinion, flips, latched, said, unanswered)

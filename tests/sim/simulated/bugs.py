@@ -53,7 +53,7 @@ class Bug:
 
 
 def _window_extended() -> list[Change]:
-    right = gate._next
+    right = gate.next_instrument
 
     def wrong(before: Any, record: Any, decision: Any) -> Any:
         state = right(before, record, decision)
@@ -62,7 +62,7 @@ def _window_extended() -> list[Change]:
             state = msgspec.structs.replace(state, emission=emission)
         return state
 
-    return [(gate, "_next", wrong)]
+    return [(gate, "next_instrument", wrong)]
 
 
 def _sync_not_awaited() -> list[Change]:
@@ -137,13 +137,13 @@ def _lookup_skipped() -> list[Change]:
 
 
 def _held_from_emitted() -> list[Change]:
-    right = gate._next
+    right = gate.next_instrument
 
     def wrong(before: Any, record: Any, decision: Any) -> Any:
         state = right(before, record, decision)
         return msgspec.structs.replace(state, held=state.emission.direction if state.emission is not None else None)
 
-    return [(gate, "_next", wrong)]
+    return [(gate, "next_instrument", wrong)]
 
 
 def _out_of_order_accepted() -> list[Change]:
@@ -463,12 +463,12 @@ def _higher_route_held_back() -> list[Change]:
 
 
 def _silence_taken_for_agreement() -> list[Change]:
-    right = gate._next
+    right = gate.next_instrument
 
     def wrong(*args: Any) -> Any:
         return msgspec.structs.replace(right(*args), unanswered=0)
 
-    return [(gate, "_next", wrong)]
+    return [(gate, "next_instrument", wrong)]
 
 
 def _shared_limits_forgotten_at_restart() -> list[Change]:
