@@ -78,12 +78,13 @@ class Images:
         package, path = PACKAGED[program]
         base, _ = self.base()
         folder = self.places.cache / "programs" / program
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "Dockerfile").write_text(
-            f"FROM {base}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends {package}"
-            f' > /dev/null && rm -r /var/lib/apt/lists\nUSER 10001:10001\nENTRYPOINT ["{path}"]\n'
-        )
-        return self.build(folder / "Dockerfile", f"localhost/{program}:e2e", context=folder)
+        with self._alone(program):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "Dockerfile").write_text(
+                f"FROM {base}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends {package}"
+                f' > /dev/null && rm -r /var/lib/apt/lists\nUSER 10001:10001\nENTRYPOINT ["{path}"]\n'
+            )
+            return self.build(folder / "Dockerfile", f"localhost/{program}:e2e", context=folder)
 
     def base(self) -> tuple[str, str]:
         """The names of the image that ours are made on and of the one that they are built in. Raises CommandError."""
