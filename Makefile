@@ -145,7 +145,11 @@ E2E := PYTHONPATH=tests/e2e $(DEV)/python -m cluster
 
 .PHONY: e2e
 e2e: setup $(STANDINS:%=$(VENV)/%/.ready) ## scenarios on a real cluster: KUBECONFIG's, kind where Docker is, else a node made here as root; ARGS="-k plain", E2E_KEEP=1
-	@$(DEV)/pytest -q -n auto --dist worksteal -m "not images" tests/e2e $(ARGS)
+	@$(DEV)/pytest -q -n auto --dist worksteal -m "not images and not replicas" tests/e2e $(ARGS)
+
+.PHONY: e2e-replicas
+e2e-replicas: setup ## the scenarios of several routers on one Redis, on the same cluster
+	@$(DEV)/pytest -q -m replicas tests/e2e $(ARGS)
 
 .PHONY: e2e-images
 e2e-images: setup ## the images of the frameworks that no scenario needs: built, looked into, a bundle scored; minutes, on the same cluster

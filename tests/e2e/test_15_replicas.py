@@ -28,6 +28,7 @@ def emitted(lines):
 
 
 @pytest.mark.kills
+@pytest.mark.replicas
 def test_15_replicas(desk, scenario, cluster, redis_pair):
     namespace = scenario.namespace
     redis_pair.start()
