@@ -25,11 +25,12 @@ from reader import NAMESPACE, Reader
 from redis_pair import RedisPair
 from scenario import Scenario
 from traffic.summary import Entry, Summary
-from turns import in_turn, turn
+from turns import Turns, in_turn
 
 _SUMMARY = pytest.StashKey[Summary]()
 _PASSED = pytest.StashKey[bool]()
 _LEFT_OUT = pytest.StashKey[list[str]]()
+_OURS = pytest.StashKey[Turns]()
 _TURNS = Places.of_project().results / "turns"
 _PROCESSES = 2
 """Of a run on a node of our own. Most of a scenario is waiting, and two processors have no time for three."""
@@ -37,6 +38,7 @@ _PROCESSES = 2
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SUMMARY] = Summary()
+    config.stash[_OURS] = Turns(_TURNS)
     # A run that is told to end takes its cluster away, as one that is interrupted does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -66,8 +68,8 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    with turn(_TURNS, item):
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    with item.config.stash[_OURS].turn(item, nextitem):
         return (yield)
 
 

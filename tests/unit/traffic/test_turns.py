@@ -1,8 +1,9 @@
 """Who runs beside whom, where tests of a run are in two processes."""
 
+import fcntl
 from types import SimpleNamespace
 
-from turns import in_turn
+from turns import Turns, in_turn
 
 
 def item(name, *fixtures, marked=""):
@@ -28,3 +29,32 @@ def test_what_wants_no_cluster_runs_beside_what_wants_it_alone():
 def test_alone_comes_first_however_few_there_are():
     assert [one.name for one in in_turn([item("01", "cluster"), item("05", "cluster", marked="kills")])] == ["05", "01"]
     assert in_turn([]) == []
+
+
+def shared(folder):
+    """Whether another process would have the cluster now, beside whoever shares it."""
+    with (folder / "cluster.lock").open("w") as ours:
+        try:
+            fcntl.flock(ours, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def test_those_that_want_to_be_alone_are_so_until_the_last_of_them(tmp_path):
+    kills, times = item("05", "cluster", marked="kills"), item("04", "cluster", marked="alone")
+    resources, plain = item("resources"), item("plain", "cluster")
+    turns = Turns(tmp_path)
+    with turns.turn(plain, kills):
+        assert shared(tmp_path)
+    with turns.turn(kills, times):
+        assert not shared(tmp_path)
+    assert not shared(tmp_path)  # nobody slips in between
+    with turns.turn(times, plain):
+        assert not shared(tmp_path)
+    assert shared(tmp_path)
+    with turns.turn(resources, kills):
+        assert shared(tmp_path)
+    with turns.turn(kills, None):
+        assert not shared(tmp_path)
+    assert shared(tmp_path)
