@@ -80,7 +80,8 @@ def over(wire, **more):
 def test_what_goes_wrong_is_a_problem(way, answer, problem):
     wire = Wire(answer)
     with pytest.raises(RouterError) as caught:
-        over(wire, deadline=0.05)[way]()
+        # Who gets an answer gets it at once, unless a busy machine has no time for threads.
+        over(wire, deadline=0.05 if answer is None else 20.0)[way]()
     assert caught.value.problem is problem
     assert wire.closed
 
