@@ -251,6 +251,12 @@ _PORT = click.IntRange(0, 65535)
     metavar="SECONDS",
     help="Compare the features of so many last seconds with the training rows, where a bundle has their histograms.",
 )
+@_option(
+    "--live-changes",
+    default="off",
+    type=click.Choice(["off", "local", "all"]),
+    help="Who may load and unload bundles of DIR while it serves: nobody, callers of this host, or whoever reaches the ports.",
+)
 def serve(
     models: Path,
     host: str,
@@ -262,6 +268,7 @@ def serve(
     require: tuple[str, ...],
     trust: tuple[Path, ...],
     drift_window: int,
+    live_changes: str,
 ) -> None:
     """Serve every bundle below DIR by the Open Inference Protocol, REST and gRPC.
 
@@ -275,11 +282,13 @@ def serve(
       signalyard serve --models models --host 0.0.0.0 --warmup 500
       signalyard serve --models /mnt/models --require sha256:3835b9…
       signalyard serve --models /mnt/models --trust desk.pub --trust desk-2027.pub
+      signalyard serve --models models --live-changes local
       SIGNALYARD_MODELS=/mnt/models signalyard serve
     """
     _single_thread()
     with reporting():
         from signalyard_runtimes.bundle.signature import public_keys
+        from signalyard_runtimes.mlserver.changing import Changing
         from signalyard_runtimes.remote.address import check_digest
         from signalyard_runtimes.server import ServeSettings
         from signalyard_runtimes.server import serve as run
@@ -296,5 +305,6 @@ def serve(
                 require=frozenset(map(check_digest, require)),
                 trust=public_keys(trust),
                 drift_window=float(drift_window),
+                changing=Changing(live_changes),
             )
         )

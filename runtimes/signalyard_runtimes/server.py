@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings, Settings
 from prometheus_client import disable_created_metrics, make_asgi_app
@@ -35,9 +36,11 @@ from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.front import Front
 from signalyard_runtimes.lanes.server import HttpServer
 from signalyard_runtimes.lanes.target import Targets
+from signalyard_runtimes.live.models import LiveModels, LiveSettings, Prepared
 from signalyard_runtimes.mlserver import drift, grpc
+from signalyard_runtimes.mlserver.changing import Changing
 from signalyard_runtimes.mlserver.metrics import HttpMetrics, watch_readiness
-from signalyard_runtimes.mlserver.planes import model_settings, planes
+from signalyard_runtimes.mlserver.planes import BundlePlane, BundleRepository, FixedModels, model_settings
 from signalyard_runtimes.mlserver.readiness import Readiness
 from signalyard_runtimes.mlserver.rest import rest_app
 from signalyard_runtimes.scorer import Scorer
@@ -52,6 +55,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``require`` are the digests of the bundles that must be served, and no others; empty where any may be. ``trust`` are PEM files of
     public keys, one of which must have signed each bundle; empty where none need be signed. ``drift_window`` is in seconds.
+    ``changing`` says who may load and unload while it serves; all of these hold for what is loaded then, too.
     """
 
     models: Path
@@ -64,6 +68,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     require: frozenset[str] = frozenset()
     trust: tuple[Path, ...] = ()
     drift_window: float = WINDOW_SECONDS
+    changing: Changing = Changing.OFF
 
 
 def serve(settings: ServeSettings) -> None:
@@ -93,20 +98,22 @@ async def _serve(settings: ServeSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     stop = asyncio.create_task(stopped.wait())
 
-    registry = MultiModelRegistry()
+    prepared = Prepared()
+    registry = MultiModelRegistry(model_initialiser=prepared)
     served, scorers = await _load(registry, settings)
     readiness = Readiness()
     watch_readiness((scorer.card for scorer in scorers), lambda: readiness.open)
     mlserver = mlserver_settings(settings.host)
-    data_plane, handlers = planes(mlserver, registry, served)
+    data_plane = BundlePlane(mlserver, registry)
+    handlers = _handlers(settings, registry, prepared, data_plane, readiness, served)
     http_socket = _listen(settings.host, settings.http_port, "HTTP")
     metrics_socket = _listen(settings.host, settings.metrics_port, "metrics")
     grpc_server, grpc_port = await grpc.start(
-        _address(settings.host, settings.grpc_port), data_plane, handlers, readiness
+        _address(settings.host, settings.grpc_port), data_plane, handlers, readiness, settings.changing
     )
     targets = Targets(registry, data_plane)
     front = Front(
-        rest_app(mlserver, data_plane, handlers, readiness),
+        rest_app(mlserver, data_plane, handlers, readiness, settings.changing),
         [FastLane(targets), BinaryLane(targets)],
         HttpMetrics(),
         settings.max_body_bytes,
@@ -138,6 +145,20 @@ async def _serve(settings: ServeSettings) -> None:
         await scrapes.drain(_GRACE_SECONDS)
 
 
+def _handlers(
+    settings: ServeSettings,
+    registry: MultiModelRegistry,
+    prepared: Prepared,
+    plane: BundlePlane,
+    readiness: Readiness,
+    served: list[ModelSettings],
+) -> ModelRepositoryHandlers:
+    if settings.changing is Changing.OFF:
+        return FixedModels(BundleRepository(served), registry)
+    live = LiveSettings(models=settings.models, warmup=settings.warmup, require=settings.require, trust=settings.trust)
+    return LiveModels(registry, prepared, plane, readiness, live)
+
+
 async def _load(registry: MultiModelRegistry, settings: ServeSettings) -> tuple[list[ModelSettings], list[Scorer]]:
     manifests = _find(settings.models, settings.require)
     served, scorers = [], []
@@ -159,12 +180,7 @@ def _find(folder: Path, require: frozenset[str]) -> dict[Path, Manifest]:
     for path in store.find(folder):
         with store.naming(path):
             manifests[path] = store.read_manifest(path)
-            if require and manifests[path].digest not in require:
-                raise error(
-                    Problem.BUNDLE_NOT_REQUIRED,
-                    f"it is {manifests[path].digest}, required is {' or '.join(sorted(require))}",
-                    "/digest",
-                )
+        store.check_required(path, manifests[path], require)
     missing = require - {manifest.digest for manifest in manifests.values()}
     if missing:
         raise error(Problem.BUNDLE_NOT_REQUIRED, f"{folder}: required is {min(missing)}, and it is not there")

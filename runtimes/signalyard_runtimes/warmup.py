@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import cycle, islice
-from typing import Any
+from time import perf_counter_ns
+from typing import Any, Protocol
 
 from signalyard import profile
+from signalyard._server.answer import Answer
+from signalyard._server.request import Request
 from signalyard.problems import Problem, error
 from signalyard_runtimes.scorer import Scorer
 
@@ -23,7 +26,7 @@ async def warm_up(address: Sequence[Any], scorers: Sequence[Scorer], requests: i
         for scorer in scorers:
             card, golden = scorer.card, scorer.golden
             assert golden is not None  # only a bundle that was loaded from its folder is served
-            path = f"/v2/models/{card.model}/versions/{card.version}/infer"
+            path = _path(scorer)
             for row in islice(cycle(golden.rows), requests):
                 body = profile.encode_request(_REQUEST_ID, golden.columns, [row])
                 writer.write(
@@ -39,6 +42,37 @@ async def warm_up(address: Sequence[Any], scorers: Sequence[Scorer], requests: i
                 profile.decode_response(answer, request_id=_REQUEST_ID, model=card.model, version=card.version, rows=1)
     finally:
         writer.close()
+
+
+class Answers(Protocol):
+    """Who answers requests: a lane of the server's."""
+
+    async def answer(self, request: Request) -> Answer | None:
+        """The answer, None where the request is not for it."""
+        ...
+
+
+async def warm_up_apart(lane: Answers, scorer: Scorer, requests: int) -> None:
+    """The same for a bundle that is not served yet, beside the requests to those that are, each of which gets its turn.
+
+    Raises ModelError where the model does not answer as the profile says.
+    """
+    card, golden = scorer.card, scorer.golden
+    assert golden is not None
+    path = _path(scorer)
+    for row in islice(cycle(golden.rows), requests):
+        body = profile.encode_request(_REQUEST_ID, golden.columns, [row])
+        headers = ((b"content-type", b"application/json"),)
+        answer = await lane.answer(Request("POST", path, headers=headers, body=body, received=perf_counter_ns()))
+        if answer is None or answer.status != 200:
+            said = "no answer" if answer is None else f"{answer.status} {answer.body[:500].decode(errors='replace')}"
+            raise error(Problem.MODEL_FAILED, f"warming up {path}: {said}")
+        profile.decode_response(answer.body, request_id=_REQUEST_ID, model=card.model, version=card.version, rows=1)
+        await asyncio.sleep(0)
+
+
+def _path(scorer: Scorer) -> str:
+    return f"/v2/models/{scorer.card.model}/versions/{scorer.card.version}/infer"
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:

@@ -55,11 +55,7 @@ def find(folder: Path) -> list[Path]:
     A bundle is not searched for further ones. Raises ModelError (bundle_file_missing) where there is no bundle, and
     (bundle_manifest_invalid) where two have the same name and version.
     """
-    real: dict[Path, Path] = {}
-    for path in _search(folder, depth=2):
-        # By its real place, so that a link "current" beside the bundle that it means does not make two of one.
-        real.setdefault(path.resolve(), path)
-    found = list(real.values())
+    found = places(folder)
     if not found:
         raise error(
             Problem.BUNDLE_FILE_MISSING,
@@ -73,6 +69,25 @@ def find(folder: Path) -> list[Path]:
         if other != path:
             raise invalid(f"{path} and {other} are both version {manifest.version} of {manifest.name}", "/version")
     return found
+
+
+def places(folder: Path) -> list[Path]:
+    """Where the bundles at ``folder`` are, as `find` says, sorted. Nothing is read, so any of them may be a bad one."""
+    real: dict[Path, Path] = {}
+    for path in _search(folder, depth=2):
+        # By its real place, so that a link "current" beside the bundle that it means does not make two of one.
+        real.setdefault(path.resolve(), path)
+    return list(real.values())
+
+
+def check_required(path: Path, manifest: Manifest, require: frozenset[str]) -> None:
+    """Raises ModelError (bundle_not_required) where there are required digests, and the bundle's is none of them."""
+    if require and manifest.digest not in require:
+        raise error(
+            Problem.BUNDLE_NOT_REQUIRED,
+            f"bundle {path}: it is {manifest.digest}, required is {' or '.join(sorted(require))}",
+            "/digest",
+        )
 
 
 def _search(folder: Path, depth: int) -> list[Path]:

@@ -17,7 +17,7 @@ from signalyard._server.request import Request
 from signalyard.problems import SignalyardError
 from signalyard.profile import ScoredRows
 from signalyard.wire import BUDGET_HEADER
-from signalyard_runtimes.lanes.target import JSON, Target, Targets, asked, error_answer, request_id, scored_body
+from signalyard_runtimes.lanes.target import JSON, Lookup, Target, asked, error_answer, request_id, scored_body
 from signalyard_runtimes.mlserver import budget
 
 _BUDGET_HEADER = BUDGET_HEADER.encode()
@@ -63,7 +63,7 @@ class _Query(NamedTuple):
 class FastLane:
     """Answers the plain requests."""
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: Lookup) -> None:
         self._targets = targets
 
     def at_once(self, request: Request) -> Answer | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 import orjson
@@ -91,6 +91,25 @@ class Targets:
         if model is None or not model.ready or not isinstance(model, BundleModel):
             return None
         return Target(model, self._plane.metrics(*asked))
+
+
+class Lookup(Protocol):
+    """Who finds the bundle that a request asks for."""
+
+    def find(self, asked: Asked) -> Target | None:
+        """The bundle, None where there is none."""
+        ...
+
+
+class Alone:
+    """A bundle that nobody else finds, because it is being prepared."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def find(self, asked: Asked) -> Target | None:
+        """The one bundle, whatever is asked for."""
+        return self._target
 
 
 def request_id(given: str | None) -> str:

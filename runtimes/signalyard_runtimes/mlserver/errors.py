@@ -10,6 +10,7 @@ _STATUS = {problem: _STATUS_OF_FAULT[entry.fault] for problem, entry in CATALOGU
     Problem.NOT_READY: 503,
     Problem.NOT_FOUND: 404,
     Problem.METHOD_NOT_ALLOWED: 405,
+    Problem.UNAUTHENTICATED: 403,  # here: not from where it may be done
     Problem.BODY_TOO_LARGE: 413,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.REQUEST_TIMEOUT: 408,

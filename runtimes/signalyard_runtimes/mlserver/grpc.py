@@ -2,8 +2,9 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -15,8 +16,11 @@ from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 
-from signalyard.problems import Problem, error
+from signalyard.problems import Problem, SignalyardError, error
 from signalyard_runtimes.mlserver import budget
+from signalyard_runtimes.mlserver import changing as changes
+from signalyard_runtimes.mlserver.changing import Changing
+from signalyard_runtimes.mlserver.errors import to_mlserver
 from signalyard_runtimes.mlserver.readiness import Readiness
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -27,6 +31,7 @@ _WATCH_SECONDS = 1.0
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     405: grpc.StatusCode.UNIMPLEMENTED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -35,9 +40,12 @@ _CODES = {
 
 
 class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no type information
-    def __init__(self, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness) -> None:
+    def __init__(
+        self, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness, changing: Changing
+    ) -> None:
         super().__init__(data_plane, handlers)
         self._readiness = readiness
+        self._changing = changing
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
         return (
@@ -76,6 +84,29 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         self._SetTrailingMetadata(answer, context)
         return ModelInferResponseConverter.from_types(answer, use_raw=bool(request.raw_input_contents))
 
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._change(self._model_repository_handlers.load, request, context)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._change(self._model_repository_handlers.unload, request, context)
+        return pb.RepositoryModelUnloadResponse()
+
+    async def _change(self, change: Callable[..., Awaitable[bool]], request: Any, context: Any) -> None:
+        try:
+            try:
+                changes.check(self._changing, _client(context.peer()))
+                given = {
+                    name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+                    for name, value in request.parameters.items()
+                }
+                version = changes.version_of(given)
+            except SignalyardError as exc:
+                raise to_mlserver(exc) from exc
+            await change(request.model_name, version)
+        except MLServerError as exc:
+            await _abort(context, exc)
+
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """The standard health service: of the server and of its one service, read off the readiness when it is asked for."""
@@ -101,22 +132,37 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         return _Answer(status=_Answer.SERVING if self._readiness.open else _Answer.NOT_SERVING)
 
 
+def _client(peer: str) -> str:
+    """The IP address in gRPC's words for who calls: ``ipv4:127.0.0.1:50100``, ``ipv6:%5B::1%5D:50100``."""
+    family, _, rest = peer.partition(":")
+    return unquote(rest).rpartition(":")[0].strip("[]") if family in ("ipv4", "ipv6") else ""
+
+
 async def _abort(context: Any, exc: MLServerError) -> None:
     await context.abort(_CODES.get(exc.status_code, grpc.StatusCode.INTERNAL), str(exc))
 
 
-def servicer(data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness) -> InferenceServicer:
+def servicer(
+    data_plane: DataPlane,
+    handlers: ModelRepositoryHandlers,
+    readiness: Readiness,
+    changing: Changing = Changing.OFF,
+) -> InferenceServicer:
     """The service behind the protocol."""
-    return _Servicer(data_plane, handlers, readiness)
+    return _Servicer(data_plane, handlers, readiness, changing)
 
 
 async def start(
-    address: str, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness
+    address: str,
+    data_plane: DataPlane,
+    handlers: ModelRepositoryHandlers,
+    readiness: Readiness,
+    changing: Changing = Changing.OFF,
 ) -> tuple[Any, int]:
     """A started ``grpc.aio`` server and the port that it got. Raises CallerError (invalid_setting) where that is taken."""
     # Without this, Linux lets a second server take a share of the first one's connections.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    add_GRPCInferenceServiceServicer_to_server(servicer(data_plane, handlers, readiness), server)
+    add_GRPCInferenceServiceServicer_to_server(servicer(data_plane, handlers, readiness, changing), server)
     health_pb2_grpc.add_HealthServicer_to_server(_Health(readiness), server)
     reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), server)
     try:

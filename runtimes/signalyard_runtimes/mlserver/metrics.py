@@ -100,6 +100,14 @@ def watch_readiness(cards: Iterable[ModelCard], is_open: Callable[[], bool]) -> 
         _READY.labels(card.model, card.version).set_function(lambda: float(is_open()))
 
 
+def forget(card: ModelCard, *, replaced: bool) -> None:
+    """The bundle is not loaded any more; ``replaced``: another one has its model and version. What was counted stays."""
+    _INFO.remove(card.model, card.version, card.digest)
+    if not replaced:
+        _READY.remove(card.model, card.version)
+        _LOAD_SECONDS.remove(card.model, card.version)
+
+
 class ModelMetrics:
     """The metrics of one loaded bundle, each child looked up once."""
 

@@ -43,6 +43,14 @@ class BundleModel:
 
     async def load(self) -> bool:
         """Verify and load the bundle. Raises ModelError, because MLServer takes a False for a model that is still loading."""
+        if not hasattr(self, "scorer"):  # else it was prepared while the server served others
+            self.serve(*self.read())
+        if self.drift is not None:
+            drift.watch(self.scorer.card, self.drift)
+        return True
+
+    def read(self) -> tuple[Scorer, float, float]:
+        """Verify and load the bundle, on any thread: what `serve` takes. Raises ModelError."""
         started = perf_counter()
         path = Path(to_absolute_path(self.settings, self.settings.parameters.uri))
         # Of the manifest that the server read: nothing that was put there since is loaded in its stead.
@@ -52,20 +60,17 @@ class BundleModel:
         found = (scorer.framework, scorer.card.model, scorer.card.version)
         if asked != found:
             raise error(Problem.INVALID_SETTING, f"the settings ask for {asked}, the bundle is {found}")
-        self.serve(scorer, perf_counter() - started, extra.get(DRIFT_PARAMETER, WINDOW_SECONDS))
-        return True
+        return scorer, perf_counter() - started, extra.get(DRIFT_PARAMETER, WINDOW_SECONDS)
 
     def serve(self, scorer: Scorer, load_seconds: float = 0.0, drift_window: float = WINDOW_SECONDS) -> None:
         """Answer with ``scorer`` from now on."""
         self.scorer = scorer
         self.drift = DriftWatch(scorer.histograms, drift_window) if scorer.histograms else None
-        if self.drift is not None:
-            drift.watch(scorer.card, self.drift)
         self._metrics = ModelMetrics(scorer.card, load_seconds)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"score-{scorer.card.model}")
 
     async def unload(self) -> bool:
-        """Let go of the thread, and of the metrics of drift."""
+        """Let go of the thread, which ends what it has begun for whoever has this model in hand, and of the metrics of drift."""
         if hasattr(self, "_thread"):
             self._thread.shutdown(wait=False)
             if self.drift is not None:

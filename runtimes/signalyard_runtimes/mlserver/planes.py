@@ -105,21 +105,8 @@ class BundleRepository(ModelRepository):  # type: ignore[misc]
 class FixedModels(ModelRepositoryHandlers):  # type: ignore[misc]
     """The repository's API without loading and unloading: what is served is decided when the server starts."""
 
-    async def load(self, name: str) -> bool:
-        """Refused."""
-        raise _refused(name)
+    async def load(self, name: str, version: str | None = None) -> bool:
+        """Refused, where the protocols have not refused it already."""
+        raise MLServerError(f"{name} stays as it is", 405)
 
-    async def unload(self, name: str) -> bool:
-        """Refused."""
-        raise _refused(name)
-
-
-def _refused(name: str) -> MLServerError:
-    return MLServerError(f"{name} stays as it is: start a server with other bundles instead", 405)
-
-
-def planes(
-    settings: Settings, registry: MultiModelRegistry, served: list[ModelSettings]
-) -> tuple[BundlePlane, FixedModels]:
-    """The handlers behind both protocols."""
-    return BundlePlane(settings, registry), FixedModels(BundleRepository(served), registry)
+    unload = load

@@ -10,12 +10,14 @@ from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 from mlserver.rest.app import create_app
 from mlserver.settings import Settings
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from signalyard.oip import ErrorBody
 from signalyard.problems import Problem, SignalyardError, error, escape_pointer
 from signalyard.wire import BUDGET_HEADER
 from signalyard_runtimes.mlserver import budget
-from signalyard_runtimes.mlserver.errors import status
+from signalyard_runtimes.mlserver.changing import Changing, check, version_in
+from signalyard_runtimes.mlserver.errors import status, to_mlserver
 from signalyard_runtimes.mlserver.readiness import Readiness
 
 Scope = MutableMapping[str, Any]
@@ -29,9 +31,19 @@ INTERNAL = f"{Problem.INTERNAL}: the server failed in a way that it should not; 
 """What a caller is told of an error that nobody foresaw."""
 
 
-def rest_app(settings: Settings, data_plane: DataPlane, handlers: ModelRepositoryHandlers, readiness: Readiness) -> App:
+def rest_app(
+    settings: Settings,
+    data_plane: DataPlane,
+    handlers: ModelRepositoryHandlers,
+    readiness: Readiness,
+    changing: Changing = Changing.OFF,
+) -> App:
     """What the HTTP server runs."""
     app: FastAPI = create_app(settings, data_plane, handlers)
+    # Before MLServer's own, which read no body and so know no version.
+    for verb, change in (("load", handlers.load), ("unload", handlers.unload)):
+        path = f"/v2/repository/models/{{model_name}}/{verb}"
+        app.router.routes.insert(0, Route(path, _change(change, changing), methods=["POST"]))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _internal)
@@ -54,6 +66,19 @@ def _edge(app: App, readiness: Readiness) -> App:
             await app(scope, receive, send)
 
     return edge
+
+
+def _change(change: Callable[..., Awaitable[bool]], changing: Changing) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            check(changing, request.client.host if request.client else "")
+            version = version_in(await request.body())
+        except SignalyardError as exc:
+            raise to_mlserver(exc) from exc
+        await change(request.path_params["model_name"], version)
+        return Response(status_code=200)
+
+    return endpoint
 
 
 async def _send_error(send: Send, code: int, text: str) -> None:

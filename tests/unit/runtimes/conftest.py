@@ -24,7 +24,7 @@ from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
 from signalyard_runtimes.bundle.manifest import GoldenRows, Isotonic, Output
 from signalyard_runtimes.mlserver.lightgbm import LightGBMRuntime
-from signalyard_runtimes.mlserver.planes import model_settings, planes
+from signalyard_runtimes.mlserver.planes import BundlePlane, BundleRepository, FixedModels, model_settings
 from signalyard_runtimes.mlserver.readiness import Readiness
 from signalyard_runtimes.mlserver.rest import rest_app
 from signalyard_runtimes.packing import PackSpec, pack
@@ -242,7 +242,7 @@ def rest(
     for settings in served:
         asyncio.run(registry.load(settings))
     settings = mlserver_settings("127.0.0.1")
-    data_plane, handlers = planes(settings, registry, served)
+    data_plane, handlers = BundlePlane(settings, registry), FixedModels(BundleRepository(served), registry)
     readiness = Readiness()
     readiness.admit()
     return Rest(rest_app(settings, data_plane, handlers, readiness), settings, data_plane, handlers, engine, registry)
