@@ -38,7 +38,7 @@ class Shop(NamedTuple):
 
     async def index(self, *, ready: bool = False) -> dict[str | None, tuple[str, str]]:
         answer = await self.live.index(RepositoryIndexRequest(ready=ready))
-        return {item.version: (item.state.value, item.reason) for item in answer.root}
+        return {item.version: (item.state, item.reason) for item in answer.root}
 
 
 @pytest.fixture(autouse=True)
