@@ -155,7 +155,13 @@ def _handlers(
 ) -> ModelRepositoryHandlers:
     if settings.changing is Changing.OFF:
         return FixedModels(BundleRepository(served), registry)
-    live = LiveSettings(models=settings.models, warmup=settings.warmup, require=settings.require, trust=settings.trust)
+    live = LiveSettings(
+        models=settings.models,
+        warmup=settings.warmup,
+        require=settings.require,
+        trust=settings.trust,
+        drift_window=settings.drift_window,
+    )
     return LiveModels(registry, prepared, plane, readiness, live)
 
 

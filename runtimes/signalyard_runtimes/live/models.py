@@ -21,6 +21,7 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ModelCard
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.manifest import Manifest, invalid
+from signalyard_runtimes.drift.watch import WINDOW_SECONDS
 from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.target import Alone, Target
 from signalyard_runtimes.live import keeping, memory
@@ -41,6 +42,7 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     warmup: int
     require: frozenset[str] = frozenset()
     trust: tuple[Path, ...] = ()
+    drift_window: float = WINDOW_SECONDS
 
 
 class Prepared:
@@ -172,11 +174,13 @@ class LiveModels:
     async def _prepare(self, one: Found) -> Any:
         """A model that is loaded and warm, and that nobody can ask yet."""
         with store.naming(one.path):
-            model, scorer, seconds = await asyncio.to_thread(_read, one, self._settings.trust)
-            model.serve(scorer, seconds)
+            model, scorer, *more = await asyncio.to_thread(_read, one, self._settings)
+            model.serve(scorer, *more)
             try:
                 target = Target(model, self._plane.metrics(model.name, model.version))
                 await warm_up_apart(FastLane(Alone(target)), scorer, self._settings.warmup)
+                if model.drift is not None:
+                    model.drift.clear()
             except BaseException:
                 forget(scorer.card, replaced=await self._is_loaded(scorer.card))
                 raise
@@ -227,9 +231,9 @@ def _look(folder: Path) -> tuple[list[Found], dict[Path, SignalyardError]]:
     return found, bad
 
 
-def _read(one: Found, trust: tuple[Path, ...]) -> Any:
-    """A model that has not begun to serve, the scorer for it, and the seconds that it took."""
-    settings = model_settings(one.path, one.manifest, trust)
+def _read(one: Found, given: LiveSettings) -> Any:
+    """A model that has not begun to serve, and what its ``serve`` takes."""
+    settings = model_settings(one.path, one.manifest, given.trust, given.drift_window)
     model = settings.implementation(settings)
     return model, *model.read()
 
