@@ -129,12 +129,14 @@ async def _serve(settings: ServeSettings) -> None:
         if warm.done():
             warm.result()
             drift.begin(scorer.card for scorer in scorers)
+            count = len(scorers)
+            scorers.clear()  # from here on the registry decides what is kept
             gc.collect()
             gc.freeze()
             readiness.admit()
             ports = [listening.getsockname()[1] for listening in (http_socket, metrics_socket)]
             print(
-                f"signalyard serve: ready, {len(scorers)} models, http {ports[0]}, grpc {grpc_port}, metrics {ports[1]}",
+                f"signalyard serve: ready, {count} models, http {ports[0]}, grpc {grpc_port}, metrics {ports[1]}",
                 flush=True,
             )
             await stop
