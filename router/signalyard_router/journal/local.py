@@ -77,12 +77,13 @@ class Batch(msgspec.Struct):
 
 
 class Group(msgspec.Struct):
-    """What one write makes durable, and the answers that wait for it."""
+    """What one write makes durable, and the answers that wait for it; ``decisions`` are those of the records, one each, None for others."""
 
     before: str
     digest: str
     lines: list[bytes] = []
     records: list[Record] = []
+    decisions: list[Decision | None] = []
     undos: list[object | None] = []
     answers: list[tuple[Batch, list[Any]]] = []
 
@@ -459,8 +460,7 @@ class LocalJournal:
             self._fail(group, exc, reopen=True)
         else:
             # Not visible to look-ups before this, so that nothing is answered which is not on the medium.
-            for record in group.records:
-                self._apply(record)
+            self._take_in(group)
             self._confirm(group)
         finally:
             self._writing = None
@@ -485,6 +485,7 @@ class LocalJournal:
                         now = self._now = max(self._now, entry.ts_event)
                     settled = self._decide(entry, seq, now, monotonic)
                     decision = decision_of(settled)
+                    group.decisions.append(decision)
                     group.undos.append(self._gate.apply(settled, decision))
                     answers.append(Settled(decision, False, settled.direction, settled.held))
                     record: Record = settled
@@ -494,6 +495,7 @@ class LocalJournal:
                 else:
                     seq += 1
                     record = self._record(entry, seq, now, monotonic)
+                    group.decisions.append(None)
                     group.undos.append(self._apply(record))
                     answers.append(record)
                 line, group.digest = encode(record, group.digest)
@@ -515,6 +517,14 @@ class LocalJournal:
 
     def _record(self, entry: Entry, seq: int, now: int, monotonic: int) -> Record:
         return record_of_entry(entry, self._gate, seq, now, monotonic)
+
+    def _take_in(self, group: Group) -> None:
+        """Fold in again what was taken back."""
+        for record, decision in zip(group.records, group.decisions, strict=True):
+            if isinstance(record, DecisionRecord):
+                self._gate.apply(record, decision)
+            else:
+                self._apply(record)
 
     def _take_back(self, group: Group) -> None:
         for undo in reversed(group.undos):

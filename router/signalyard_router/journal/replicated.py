@@ -39,7 +39,6 @@ from signalyard_router.rules.record import (
     Record,
     RouteRecord,
     StartRecord,
-    signal_of,
 )
 from signalyard_router.rules.route import Route, compile_route
 from signalyard_router.rules.units import SECOND, nanoseconds
@@ -263,14 +262,14 @@ class ReplicatedJournal(LocalJournal):
         sent = self._sent.get(entry.token)
         if sent is not None:
             sent.landed = True
-            group = sent.group
-            records: Sequence[Record] = group.records
+            records: Sequence[Record] = sent.group.records
+            self._take_in(sent.group)
         else:
             records = [decode(f"entry {entry.position} of the log", 0, line) for line in entry.body.split(b"\n")]
             self.sharing_metrics.foreign.inc()
-        for record in records:
-            self._apply(record)
-            self._now = max(self._now, record.t)
+            for record in records:
+                self._apply(record)
+        self._now = max(self._now, max([record.t for record in records]))
         self._place = Place(self._place.epoch, entry.position, entry.token)
         self._heard = max(self._heard, entry.position)
         if self._sent:
@@ -464,9 +463,9 @@ class ReplicatedJournal(LocalJournal):
     async def _became(self, place: Place, entry: LogEntry, group: Group, *, insist: bool) -> Appended | None:
         """What became of an entry; None where no answer came. Raises RouterError."""
         signals = [
-            _encoder.encode(signal_of(record))
-            for record in group.records
-            if isinstance(record, DecisionRecord) and record.outcome is Outcome.EMITTED
+            _encoder.encode(decision.signal)
+            for decision in group.decisions
+            if decision is not None and decision.signal is not None
         ]
         timer = asyncio.get_running_loop().call_later(self._sharing.patience_seconds, self._stall)
         try:

@@ -612,7 +612,9 @@ def _suppressed(
 
 
 def _reached(times: Sequence[int] | None, limit: Rate, now: int) -> bool:
-    """Whether ``limit.count`` of the ascending times lie within the window that ends now."""
+    """Whether ``limit.count`` of the ascending times lie within the window that ends now; a limit of none always is reached."""
+    if not limit.count:
+        return True
     return times is not None and len(times) >= limit.count and times[-limit.count] > now - limit.window
 
 

@@ -238,6 +238,8 @@ def test_the_flat_rung_closes_only_what_is_open_and_so_many_a_minute():
     assert emit(gate, 3, "flat", 3, rules, reduce_only=True).reason is Reason.NO_ANSWER  # once, for it is closed
     emit(gate, 4, "long", 4, rules)
     assert emit(gate, 5, "flat", 5, rules, reduce_only=True).reason is Reason.FLAT_CEILING
+    none = GateRules(window=0, valid_for=SECOND, flats_per_minute=0)
+    assert emit(gate, 6, "flat", 2 * MINUTE, none, reduce_only=True).reason is Reason.FLAT_CEILING
     assert emit(gate, 6, "flat", 2 + MINUTE, rules, reduce_only=True).outcome is Outcome.EMITTED
 
 
