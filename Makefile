@@ -86,12 +86,12 @@ test: setup $(VENV)/charts/.ready $(STANDINS:%=$(VENV)/%/.ready) $(MISSING) ## u
 	@echo "== stage 1: unit"; $(DEV)/pytest -q -n 2 tests/unit
 	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q -n 2 tests/sim
 	@echo "== stage 3: real parts"; $(DEV)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/parts
-	@echo "== stage 4: charts"; $(CHARTS)/pytest -q tests/chart
-	@echo "== stage 5: rules and dashboards"; $(DEV)/pytest -q tests/rules
+	@echo "== stage 4: charts"; $(CHARTS)/pytest -q -n 2 tests/chart
+	@echo "== stage 5: rules and dashboards"; $(DEV)/pytest -q -n 2 tests/rules
 
 .PHONY: charts
 charts: $(VENV)/charts/.ready ## the chart checks alone: lint, values, rendering, schemas, security
-	@$(CHARTS)/pytest -q tests/chart
+	@$(CHARTS)/pytest -q -n 2 tests/chart
 
 # What `make test` does with a small registry of our own, done with Debian's.
 REGISTRY := $(if $(shell command -v docker-registry),,$(CHECKERS)/usr/bin/docker-registry)
