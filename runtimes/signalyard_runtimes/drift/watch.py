@@ -1,6 +1,7 @@
 """Watching the rows that one bundle scores, next to nothing of it while somebody waits for an answer."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
@@ -29,26 +30,21 @@ class Drift(NamedTuple):
 
 
 class _Order:
-    """Where the features that are watched stand among the columns of a request."""
+    """Where the features that are watched stand among the columns of a request, and single rows of these columns that wait.
 
-    def __init__(self, columns: tuple[str, ...], names: tuple[str, ...]) -> None:
+    They wait until there are ``most`` of them, or somebody asks: a row alone costs as much to count as a hundred.
+    """
+
+    def __init__(self, columns: tuple[str, ...], names: tuple[str, ...], most: int) -> None:
         places = {name: place for place, name in enumerate(columns)}
         # Column -1 is a missing one.
         self._places = np.array([places.get(name, -1) for name in names], dtype=np.intp)
         self._same = columns == names
-        self._padded = np.full(len(columns) + 1, np.nan)
-
-    def put(self, row: Vector, target: Vector) -> None:
-        """One row, in memory that is kept: not for two threads at once."""
-        if self._same:
-            target[:] = row
-            return
-        self._padded[:-1] = row
-        # With any other mode numpy makes a copy first.
-        np.take(self._padded, self._places, out=target, mode="wrap")
+        self.most = most
+        self.waiting: deque[Matrix] = deque()
 
     def arrange(self, values: Matrix) -> Matrix:
-        """Many rows."""
+        """Rows of the columns, as rows of the features."""
         return values if self._same else np.column_stack((values, np.full(len(values), np.nan)))[:, self._places]
 
 
@@ -67,12 +63,10 @@ class DriftWatch:
         self._bins = Bins(histograms)
         self._expected = self._bins.of(histograms)
         self._window = Window(self._bins.shape, seconds)
-        # Single rows wait here until there are enough of them to be counted together, or somebody asks.
-        self._waiting = np.empty((self._bins.rows, len(self._names)))
-        self._filled = 0
         self._lock = threading.Lock()
-        self._last: tuple[tuple[str, ...], _Order] = self._names, _Order(self._names, self._names)
-        self._orders: dict[tuple[str, ...], _Order] = {}
+        order = _Order(self._names, self._names, self._bins.rows)
+        self._orders = {self._names: order}
+        self._last: tuple[tuple[str, ...], _Order] = self._names, order
 
     def add(self, columns: tuple[str, ...], values: Matrix, row_error: Sequence[str]) -> None:
         """Count the rows that could be scored, those without a ``row_error``, of ``values`` [rows, len(columns)], NaN for missing.
@@ -83,20 +77,18 @@ class DriftWatch:
         if columns is not known:
             order = self._find(columns)
         if len(values) > 1:
-            self._add_many(values, order, row_error)
-            return
-        if row_error[0]:
-            return
-        with self._lock:
-            order.put(values[0], self._waiting[self._filled])
-            self._filled += 1
-            if self._filled == len(self._waiting):
-                self._count_waiting()
+            self._count(order, values[[not text for text in row_error]] if any(row_error) else values)
+        elif not row_error[0]:
+            # Kept, not copied: nobody writes to a request's values once they are scored.
+            order.waiting.append(values)
+            if len(order.waiting) >= order.most:
+                self._count_waiting(order)
 
     def read(self) -> Drift:
         """How it stands now."""
+        for order in tuple(self._orders.values()):
+            self._count_waiting(order)
         with self._lock:
-            self._count_waiting()
             counts = self._window.counts(self._clock())
         rows = int(counts[0].sum())
         return Drift(self._names, stability(self._expected, counts) if rows else np.empty(0), rows)
@@ -104,28 +96,28 @@ class DriftWatch:
     def clear(self) -> None:
         """Forget all rows, as those of a warm-up."""
         with self._lock:
-            self._filled = 0
+            for order in tuple(self._orders.values()):
+                order.waiting.clear()
             self._window.clear()
 
-    def _add_many(self, values: Matrix, order: _Order, row_error: Sequence[str]) -> None:
-        if any(row_error):
-            values = values[[not text for text in row_error]]
-        # Counted before the lock is taken: a single row that comes meanwhile does not wait for thousands.
+    def _count_waiting(self, order: _Order) -> None:
+        with self._lock:  # who else takes some away; to put one there needs none
+            rows = [order.waiting.popleft() for _ in range(len(order.waiting))]
+        if rows:
+            self._count(order, np.concatenate(rows))
+
+    def _count(self, order: _Order, values: Matrix) -> None:
+        # Before the lock is taken: a single row that comes meanwhile does not wait for thousands.
         counts = self._bins.count(order.arrange(values))
         with self._lock:
             self._window.add(counts, self._clock())
 
-    def _count_waiting(self) -> None:
-        if self._filled:
-            self._window.add(self._bins.count(self._waiting[: self._filled]), self._clock())
-            self._filled = 0
-
     def _find(self, columns: tuple[str, ...]) -> _Order:
         order = self._orders.get(columns)
+        if order is None and len(self._orders) < _KNOWN_ORDERS:
+            order = self._orders.setdefault(columns, _Order(columns, self._names, self._bins.rows))
         if order is None:
-            order = _Order(columns, self._names)
-            if len(self._orders) < _KNOWN_ORDERS:
-                self._orders[columns] = order
+            return _Order(columns, self._names, most=1)
         # With the caller's own tuple, since the next request most often brings the very same one.
         self._last = columns, order
         return order

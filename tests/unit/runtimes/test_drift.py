@@ -205,6 +205,17 @@ def test_callers_with_columns_of_their_own_take_turns() -> None:
     assert watch.read().stability.tolist() == straight.read().stability.tolist()
 
 
+def test_no_row_is_lost_where_every_caller_has_columns_of_its_own() -> None:
+    watch, straight = watch_of(training()), watch_of(training())
+    values = training(seed=8).values[:150]
+    for place, row in enumerate(values):
+        watch.add(("close", f"other_{place % 75}", "ret_5"), np.array([[row[0], 0.0, row[1]]]), [""])
+    add_each(straight, COLUMNS, values)
+    one, other = watch.read(), straight.read()
+    assert one.rows == other.rows == 150
+    assert one.stability.tolist() == other.stability.tolist()
+
+
 def test_rows_that_could_not_be_scored_are_not_counted() -> None:
     watch = watch_of(training())
     watch.add(COLUMNS, np.array([[-1.0, 0.0]]), ["close: -1.0 is below the minimum of 0.0"])
