@@ -116,7 +116,7 @@ sim: setup ## simulated worlds: SEEDS=10000 [FROM=0] [BUG=name], or one with SEE
 	@PYTHONPATH=tests/sim $(DEV)/python -m simulated $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --first $(or $(FROM),0)) $(if $(BUG),--bug $(BUG))
 
 .PHONY: bench
-bench: setup $(PEERS:%=$(VENV)/%/.ready) ## speed side by side with stock MLServer, as ratios; ARGS=--quick, ARGS=--soak, ARGS="--only alone"
+bench: setup $(PEERS:%=$(VENV)/%/.ready) $(VENV)/runtimes-lightgbm/.ready ## speed side by side with stock MLServer, as ratios; ARGS=--quick, ARGS=--soak, ARGS="--only alone"
 	@$(DEV)/python -m signalyard_bench $(ARGS)
 
 .PHONY: test-frameworks

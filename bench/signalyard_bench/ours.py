@@ -77,11 +77,12 @@ def router(environment: Path, work: Path, documents: Sequence[str], core: int, o
     return process
 
 
-def runtime(environment: Path, work: Path, models: Path, core: int) -> Process:
-    """Our model server, serving bundles through MLServer."""
+def runtime(environment: Path, work: Path, models: Path, core: int, *, live: bool = False) -> Process:
+    """Our model server, serving bundles through MLServer; ``live``: they may be changed while it does."""
     http, grpc, metrics = free_ports(3)
     command = [environment / "bin/signalyard", "serve", "--models", models]
     command += ["--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics]
+    command += ["--live-changes", "local"] if live else []
     process = Process(command, core=core, log=work / "serve.log")
     process.await_ok(http, "/v2/health/ready")
     return process

@@ -41,9 +41,9 @@ def trained(cache: Path) -> Path:
     return path
 
 
-def bundle(cache: Path) -> Path:
-    """The folder of the same model as a bundle."""
-    folder = cache / "bundles"
+def bundle(cache: Path, kind: str = "") -> Path:
+    """The folder of the same model as a bundle; of another ``kind`` it has another digest."""
+    folder = cache / f"bundles{kind}"
     spec = PackSpec(
         name=MODEL,
         version=VERSION,
@@ -51,6 +51,7 @@ def bundle(cache: Path) -> Path:
         schema=FeatureSchema(tuple(Feature(name=name) for name in names(FEATURES))),
         output=Output(kind="probability", neutral=0.5),
         calibration=Platt(a=-1.0, b=0.0),
+        training={"kind": kind} if kind else {},
     )
     golden = GoldenRows(columns=tuple(names(FEATURES)), rows=tuple(map(tuple, values(FEATURES, 8))))
     pack(spec, trained(cache), golden, folder / f"{MODEL}-{VERSION}")

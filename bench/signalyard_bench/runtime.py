@@ -1,6 +1,8 @@
 """The model server against stock MLServer, the same LightGBM model in both."""
 
+import asyncio
 import gc
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,9 +28,15 @@ from signalyard_bench.rounds import (
     warm,
 )
 from signalyard_bench.servers import Process, free_ports
+from signalyard_bench.stats import Ratio
 
 _OURS = "our model server"
 _PAUSE_REQUESTS = 200_000
+_RELOADS = 50
+_RELOAD_SECONDS = 25.0
+IMAGE = "runtimes-lightgbm"
+"""The environment of the image for this framework, as it ships. One with scikit-learn beside LightGBM is larger and starts later, because
+LightGBM imports it wherever it is; stock's has none either."""
 
 
 def _start(setting: Setting, work: Path, stack: ExitStack, rows: int = 1) -> dict[str, Subject]:
@@ -132,7 +140,7 @@ async def start(setting: Setting) -> list[Row]:
                 bundles = peer.bundle(setting.cache)
                 began = time.perf_counter_ns()
                 if name == _OURS:
-                    process = ours.runtime(setting.environment("runtimes"), work, bundles, SERVER)
+                    process = ours.runtime(setting.environment(IMAGE), work, bundles, SERVER)
                 else:
                     process = _stock(setting, work, name)
                 with process:
@@ -145,10 +153,46 @@ async def start(setting: Setting) -> list[Row]:
     ]
 
 
+async def reloads(setting: Setting) -> list[Row]:
+    """A model replaced 50 times under the load of one connection: memory after the first ones and the last, and the longest answer."""
+    memory: list[float] = []
+    with folder(setting, "reloads") as work, ExitStack() as stack:
+        place = work / "models"
+        kinds = [peer.bundle(setting.cache), peer.bundle(setting.cache, "-other")]
+        # All before: copying here, under load, would keep the client from asking.
+        copies = [Path(shutil.copytree(kinds[number % 2], work / f"models-{number}")) for number in range(_RELOADS + 1)]
+        copies[0].rename(place)
+        process = stack.enter_context(ours.runtime(setting.environment(IMAGE), work, place, SERVER, live=True))
+        subject = Subject(process, profiled(peer.MODEL, peer.FEATURES))
+        calm = [(await subject.closed(1, _RELOAD_SECONDS)).at(100)]
+        load = asyncio.ensure_future(subject.closed(1, _RELOAD_SECONDS))
+        for copy in copies[1:]:
+            place.rename(work / f"was-{copy.name}")
+            copy.rename(place)
+            await asyncio.to_thread(process.post, f"/v2/repository/models/{peer.MODEL}/load")
+            memory.append(process.memory() / 2**20)
+        stirred = [(await load).at(100)]
+    scenario = f"{_RELOADS} reloads under load"
+    first, last = {"the sixth to the tenth": memory[5:10]}, memory[-5:]
+    return [
+        compared(scenario, "resident memory, last five", "MiB", last, first, "<= 1.05", lambda r: r <= 1.05),
+        Row(
+            scenario,
+            "longest answer",
+            "ms",
+            stirred,
+            {"as long without": calm},
+            {"as long without": Ratio.of(stirred, calm)},
+            target="<= 10 ms",
+            reached=stirred[0] <= 10,
+        ),
+    ]
+
+
 def _stock(setting: Setting, work: Path, name: str) -> Process:
     environment = setting.environment(PEERS[name])
     return peer.start(environment, work, peer.trained(setting.cache), free_ports(3), SERVER)
 
 
-RUNTIME = {"fastlane": fastlane, "thousand": thousand, "pauses": pauses, "start": start}
+RUNTIME = {"fastlane": fastlane, "thousand": thousand, "pauses": pauses, "start": start, "reloads": reloads}
 """The scenarios of the model server."""

@@ -74,6 +74,17 @@ class Process:
                 connection.close()
         raise self._failure()
 
+    def post(self, path: str) -> None:
+        """An empty POST that must be answered by 200. Raises ServerError."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_READY_SECONDS)
+        try:
+            connection.request("POST", path)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise ServerError(f"{path}: {answer.status} {answer.read().decode(errors='replace')}")
+        finally:
+            connection.close()
+
     def cpu(self) -> int:
         """Nanoseconds that its threads have been on a core."""
         total = 0
