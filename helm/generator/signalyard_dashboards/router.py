@@ -291,6 +291,68 @@ _VERSIONS = Row(
     ),
 )
 
+_WIRES = Row(
+    "Shared log and other wires",
+    (
+        Panel(
+            "Replicas that hear the log",
+            "short",
+            (Query(f"signalyard_log_joined{{{_S}}}", "{{pod}}"),),
+            about="Nothing where one router has a journal of its own.",
+        ),
+        Panel(
+            "Commits settled again",
+            "ops",
+            (Query(_rate("signalyard_log_conflicts_total", "pod", _S), "{{pod}}"),),
+            about="Because another replica was first at the log.",
+        ),
+        Panel(
+            "Losses of the log, and states not kept, in an hour",
+            "short",
+            (
+                Query(f"sum by (pod) (increase(signalyard_log_epochs_total{{{_S}}}[1h])) > 0", "{{pod}}, epochs"),
+                Query(
+                    f'sum by (pod) (increase(signalyard_log_snapshots_total{{{_S},result!="ok"}}[1h])) > 0',
+                    "{{pod}}, states",
+                ),
+            ),
+        ),
+        Panel(
+            "Snapshots that wait in their stream",
+            "short",
+            (
+                Query(f"signalyard_redis_lag{{{_S}}}", "{{pod}}, not given"),
+                Query(f"signalyard_redis_pending{{{_S}}}", "{{pod}}, not finished"),
+            ),
+        ),
+        Panel(
+            "Entries set aside in an hour",
+            "short",
+            (
+                Query(
+                    f"sum by (problem) (increase(signalyard_redis_entries_set_aside_total{{{_S}}}[1h])) > 0",
+                    "{{problem}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Oldest signal that waits for a sink",
+            "s",
+            (Query(f"signalyard_outbox_waiting_seconds{{{_S}}}", "{{pod}} {{sink}}"),),
+        ),
+        Panel(
+            "Signals that no sink was given in time, in an hour",
+            "short",
+            (
+                Query(
+                    f'sum by (sink) (increase(signalyard_outbox_signals_total{{{_S},result="expired"}}[1h])) > 0',
+                    "{{sink}}",
+                ),
+            ),
+        ),
+    ),
+)
+
 _MEMORY = Row(
     "Memory and disk",
     (
@@ -324,5 +386,5 @@ ROUTER = Dashboard(
         Variable("job", 'signalyard_journal_available{namespace="$namespace"}', "job"),
         Variable("route", f"signalyard_session_open{{{_S}}}", "route", several=True),
     ),
-    rows=(_NOW, _RATE, _OUTCOMES, _LATENCY, _ERRORS, _SHADOW, _VERSIONS, _MEMORY),
+    rows=(_NOW, _RATE, _OUTCOMES, _LATENCY, _ERRORS, _SHADOW, _VERSIONS, _WIRES, _MEMORY),
 )
