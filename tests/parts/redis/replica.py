@@ -11,9 +11,11 @@ from signalyard_router.world.real import RealWorld
 
 
 class Replica:
-    """Its journal in ``folder``. Patience is long: the machine that the tests run on may be busy."""
+    """Its journal in ``folder``, of the class ``kind``. Patience is long: the machine that the tests run on may be busy."""
 
-    def __init__(self, url, name, folder, *, world=None, prefix="test", clock="wall", log=None, **sharing):
+    def __init__(
+        self, url, name, folder, *, world=None, prefix="test", clock="wall", log=None, kind=ReplicatedJournal, **sharing
+    ):
         self.world = world or RealWorld()
         self.log = RedisLog(
             self.world, RedisLogSettings(url=url, prefix=prefix, **(log or {"connect_seconds": 20, "call_seconds": 20}))
@@ -21,7 +23,7 @@ class Replica:
         settings = JournalSettings(folder=str(folder), clock=clock)
         sharing = SharingSettings(replica=name, **({"patience_seconds": 20, "election_seconds": 0.05} | sharing))
         self.registry = CollectorRegistry()
-        self.journal = ReplicatedJournal(self.world, settings, sharing, self.log, self.registry, "test")
+        self.journal = kind(self.world, settings, sharing, self.log, self.registry, "test")
         self.membership = Membership(self.world, settings, sharing, self.journal, self.log)
         self.records = []
         self.journal.subscribe(self.records.extend)

@@ -10,19 +10,21 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from prometheus_client import CollectorRegistry
 from tests.parts.redis.replica import Replica
 
-from signalyard.words import Direction
+from signalyard.words import Direction, Outcome
 from signalyard_router.journal.local import LocalJournal
+from signalyard_router.journal.replicated import ReplicatedJournal
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.rules.documents import parse_document, parse_group
 from signalyard_router.rules.levers import Order
 from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Answer, Proposal
+from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.units import MINUTE, SECOND
 from signalyard_router.testing.world import ManualWorld
@@ -61,7 +63,7 @@ def route(name, mode, window):
                 },
                 "filters": {"minConfidence": 0.55},
                 "dedupe": {"window": window},
-                "limits": {"signals": "5/min", "flips": "2/min"},
+                "limits": {"signals": "3/min", "flips": "2/min"},
             },
         },
         f"{name}.yaml",
@@ -89,6 +91,7 @@ class Twins(RuleBasedStateMachine):
     """One local journal, and two replicas. Both replicas are asked at once; the local one afterwards, in the order of the log."""
 
     url = ""
+    kind = ReplicatedJournal
 
     def __init__(self):
         super().__init__()
@@ -114,7 +117,14 @@ class Twins(RuleBasedStateMachine):
             world._drawn = 1_000_000 * number  # what each draws is its own
         self.replicas = [
             Replica(
-                self.url, name, self.folder / name, world=world, prefix=prefix, election_seconds=0.001, look_seconds=5
+                self.url,
+                name,
+                self.folder / name,
+                world=world,
+                prefix=prefix,
+                kind=self.kind,
+                election_seconds=0.001,
+                look_seconds=5,
             )
             for name, world in zip(("one", "two"), self.worlds[1:], strict=True)
         ]
@@ -196,6 +206,12 @@ class Twins(RuleBasedStateMachine):
             self.run(self._locally(again[name]))
         for ours, theirs in zip(self.records[before:], self.replicas[0].records[seen:], strict=True):
             assert plain(ours) == plain(theirs)
+
+    @rule(name=st.sampled_from(["r1", "r2"]), at=st.integers(0, 1))
+    def storm(self, name, at):
+        """More signals than a minute may have."""
+        for score in (0.9, 0.05, 0.9):
+            self.commit(5 * SECOND, [(symbol, name, score, 0.9, 1, False, at) for symbol in ("A.X", "B.X")])
 
     async def _locally(self, proposal):
         return await self.local.commit([proposal])
@@ -297,3 +313,69 @@ def test_both_journals_make_the_same_of_everything(redis_server):
             database=None,
         ),
     )
+
+
+class Broken(ReplicatedJournal):
+    """A journal that folds what another replica appended in a way of its own."""
+
+    foreign = False
+
+    def took(self, epoch, entry):
+        self.foreign = not self.doubts(entry.token)
+        try:
+            super().took(epoch, entry)
+        finally:
+            self.foreign = False
+
+    def _apply(self, record, *decision):
+        return self.fold(record) if self.foreign else super()._apply(record, *decision)
+
+    def fold(self, record):
+        return super()._apply(record)
+
+
+class Twice(Broken):
+    """An entry is folded twice."""
+
+    def fold(self, record):
+        super().fold(record)
+        return super().fold(record)
+
+
+class Unlatched(Broken):
+    """That a limit latched is forgotten."""
+
+    def fold(self, record):
+        throttled = self._gate._throttled
+        undo = super().fold(record)
+        if isinstance(record, DecisionRecord):
+            self._gate._throttled = throttled
+        return undo
+
+
+class Event(Broken):
+    """Windows are counted from the time of the snapshot, not from that of the decision."""
+
+    def fold(self, record):
+        emitted = isinstance(record, DecisionRecord) and record.outcome is Outcome.EMITTED
+        return super().fold(msgspec.structs.replace(record, t=record.ts_event) if emitted else record)
+
+
+@pytest.mark.parametrize("kind", [Twice, Unlatched, Event])
+def test_a_journal_that_folds_wrongly_is_found_out(redis_server, kind):
+    redis_server.ask("CONFIG", "SET", "appendfsync", "no")
+    broken = type("BrokenTwins", (Twins,), {"url": redis_server.url, "kind": kind})
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            broken,
+            settings=settings(
+                max_examples=100,
+                stateful_step_count=25,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                print_blob=False,
+            ),
+        )
