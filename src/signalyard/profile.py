@@ -104,9 +104,17 @@ def _columns_text(columns: tuple[str, ...]) -> str:
     return _encoder.encode(columns).decode()
 
 
+_MOST_REMEMBERED = 65_536
+"""Characters; a thousand texts of any length would be a way to fill the memory."""
+
+
 @lru_cache(maxsize=1024)
-def _columns_from(text: str) -> tuple[str, ...]:
+def _remembered_columns(text: str) -> tuple[str, ...]:
     return _columns_decoder.decode(text)
+
+
+def _columns_from(text: str) -> tuple[str, ...]:
+    return _remembered_columns(text) if len(text) <= _MOST_REMEMBERED else _columns_decoder.decode(text)
 
 
 def encode_request(request_id: str, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]]) -> bytes:
