@@ -6,7 +6,7 @@ import os
 
 import msgspec
 import pytest
-from tests.parts.redis.replica import Replica
+from tests.parts.redis.replica import RedisReplica
 from tests.unit.journal.replicas import signal
 
 from signalyard.problems import CallerError, RouterError
@@ -36,8 +36,8 @@ async def joined(*replicas):
 
 async def test_of_two_routers_that_race_on_one_key_exactly_one_emits(redis_server, tmp_path):
     redis_server.ask("CONFIG", "SET", "appendfsync", "no")
-    one = await Replica(redis_server.url, "one", tmp_path / "one").start()
-    two = await Replica(redis_server.url, "two", tmp_path / "two").start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
+    two = await RedisReplica(redis_server.url, "two", tmp_path / "two").start()
     emitted = 0
     for first in range(0, RACES, AT_ONCE):
         races = [
@@ -63,7 +63,7 @@ async def test_of_two_routers_that_race_on_one_key_exactly_one_emits(redis_serve
 
 
 async def test_signals_stand_in_the_stream_as_they_are_answered(redis_server, tmp_path):
-    one = await Replica(redis_server.url, "one", tmp_path / "one").start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
     (long,) = await one.commit(signal(1))
     await one.commit(signal(2))  # a duplicate
     (short,) = await one.commit(signal(3, "short"))
@@ -75,8 +75,8 @@ async def test_signals_stand_in_the_stream_as_they_are_answered(redis_server, tm
 
 
 async def test_a_killed_server_refuses_at_once_and_what_it_kept_binds_after_a_hold(redis_server, tmp_path):
-    one = await Replica(redis_server.url, "one", tmp_path / "one", log=QUICK).start()
-    two = await Replica(redis_server.url, "two", tmp_path / "two", log=QUICK).start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one", log=QUICK).start()
+    two = await RedisReplica(redis_server.url, "two", tmp_path / "two", log=QUICK).start()
     (before,) = await one.commit(signal(1))
     lever = await two.journal.pull(Order(action="halt", by="me", why="because", symbol="H.X"))
     epoch = one.journal.epoch
@@ -101,8 +101,8 @@ async def test_a_killed_server_refuses_at_once_and_what_it_kept_binds_after_a_ho
 
 
 async def test_an_emptied_server_gets_what_the_replicas_know(redis_server, tmp_path):
-    one = await Replica(redis_server.url, "one", tmp_path / "one", log=QUICK).start()
-    two = await Replica(redis_server.url, "two", tmp_path / "two", log=QUICK).start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one", log=QUICK).start()
+    two = await RedisReplica(redis_server.url, "two", tmp_path / "two", log=QUICK).start()
     (before,) = await one.commit(signal(1))
     await two.journal.pull(halt)
     redis_server.kill()
@@ -115,7 +115,7 @@ async def test_an_emptied_server_gets_what_the_replicas_know(redis_server, tmp_p
     assert halted.reason == "halted"
     assert await two.commit(signal(1)) == [before]
     # A third one learns it from there.
-    three = await Replica(redis_server.url, "three", tmp_path / "three").start()
+    three = await RedisReplica(redis_server.url, "three", tmp_path / "three").start()
     assert [lever.action for lever in three.journal.levers] == ["halt"]
     assert three.journal.place == one.journal.place
     for replica in (one, two, three):
@@ -123,7 +123,7 @@ async def test_an_emptied_server_gets_what_the_replicas_know(redis_server, tmp_p
 
 
 async def test_flushed_under_running_replicas_it_is_begun_anew(redis_server, tmp_path):
-    one = await Replica(redis_server.url, "one", tmp_path / "one").start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
     (before,) = await one.commit(signal(1))
     redis_server.ask("FLUSHALL")
     with pytest.raises(RouterError, match="was lost"):
@@ -135,7 +135,7 @@ async def test_flushed_under_running_replicas_it_is_begun_anew(redis_server, tmp
 
 
 async def test_a_paused_server_leaves_the_first_in_doubt_and_refuses_the_others_for_certain(redis_server, tmp_path):
-    one = await Replica(
+    one = await RedisReplica(
         redis_server.url, "one", tmp_path / "one", patience_seconds=0.05, log={"call_seconds": 20}
     ).start()
     redis_server.pause()
@@ -156,7 +156,7 @@ async def test_a_paused_server_leaves_the_first_in_doubt_and_refuses_the_others_
 
 
 async def test_what_a_paused_server_takes_up_too_late_is_not_carried_out(redis_server, tmp_path):
-    one = await Replica(
+    one = await RedisReplica(
         redis_server.url, "one", tmp_path / "one", patience_seconds=5, doubt_seconds=0.2, log=QUICK
     ).start()
     redis_server.pause()
@@ -172,7 +172,7 @@ async def test_what_a_paused_server_takes_up_too_late_is_not_carried_out(redis_s
 
 
 async def test_a_server_that_may_not_be_written_or_is_full_refuses_for_certain(redis_server, tmp_path):
-    one = await Replica(redis_server.url, "one", tmp_path / "one").start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
     await one.commit(signal(1, symbol="A.X"))
     epoch = one.journal.epoch
     redis_server.ask("CONFIG", "SET", "maxmemory", "1")
@@ -197,7 +197,7 @@ async def test_a_server_that_may_not_be_written_or_is_full_refuses_for_certain(r
 async def test_another_maxmemory_policy_is_refused(redis_server, tmp_path):
     redis_server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     with pytest.raises(CallerError, match="allkeys-lru, set it to noeviction") as refused:
-        await Replica(redis_server.url, "one", tmp_path / "one").start()
+        await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
     assert refused.value.details.pointer == "/journal-redis"
 
 
@@ -254,8 +254,8 @@ class Deaf:
 
 async def test_an_answer_that_is_lost_after_the_script_ran_is_found_out(redis_server, tmp_path):
     async with Deaf(redis_server.port) as way:
-        one = await Replica(way.url, "one", tmp_path / "one").start()
-        two = await Replica(redis_server.url, "two", tmp_path / "two").start()
+        one = await RedisReplica(way.url, "one", tmp_path / "one").start()
+        two = await RedisReplica(redis_server.url, "two", tmp_path / "two").start()
         for number in range(5):
             way.lose = True
             (decision,) = await one.commit(signal(number, symbol=f"I{number}.X"))
@@ -272,7 +272,7 @@ async def test_an_answer_that_is_lost_after_the_script_ran_is_found_out(redis_se
 
 
 async def test_a_hundred_proposals_travel_in_one_append(redis_server, tmp_path):
-    one = await Replica(redis_server.url, "one", tmp_path / "one").start()
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
     rules = GateRules(window=5 * SECOND, valid_for=SECOND)
     decisions = await one.commit(*(signal(n, symbol=f"I{n}.X", rules=rules) for n in range(100)))
     assert {decision.outcome for decision in decisions} == {"emitted"}

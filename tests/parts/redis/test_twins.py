@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from prometheus_client import CollectorRegistry
-from tests.parts.redis.replica import Replica
+from tests.parts.redis.replica import RedisReplica
 
 from signalyard.words import Direction, Outcome
 from signalyard_router.journal.local import LocalJournal
@@ -116,7 +116,7 @@ class Twins(RuleBasedStateMachine):
         for number, world in enumerate(self.worlds):
             world._drawn = 1_000_000 * number  # what each draws is its own
         self.replicas = [
-            Replica(
+            RedisReplica(
                 self.url,
                 name,
                 self.folder / name,

@@ -1,10 +1,8 @@
 """Replicas in virtual time, on one shared log in memory."""
 
-from prometheus_client import CollectorRegistry
+from tests.unit.journal.replica import Replica
 
 from signalyard.words import Direction
-from signalyard_router.journal.membership import Membership
-from signalyard_router.journal.replicated import ReplicatedJournal
 from signalyard_router.journal.settings import JournalSettings, SharingSettings
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.proposal import Answer, Input, Proposal, columns_json
@@ -56,7 +54,7 @@ def document(deadline="100ms", window="5s", name="r"):
     )
 
 
-class Replica:
+class SimulatedReplica(Replica):
     """One replica's journal. ``disk`` is one of another process's, ``real`` a disk that is not simulated, and its folder."""
 
     def __init__(
@@ -64,41 +62,24 @@ class Replica:
     ):
         self.name = name
         self.disk = disk or sim.disk()
-        self.world = sim.world(Node(name), self.disk)
+        world = sim.world(Node(name), self.disk)
         folder = "j"
         if real is not None:
-            self.world.disk, folder = real[0], str(real[1])
+            world.disk, folder = real[0], str(real[1])
         rng = sim.rng
-        self.log = MemoryLog(server, lambda: rng.uniform(0.00005, most))
-        self.settings = JournalSettings(
-            folder=folder, clock=clock, durability=durability, remember=sharing.pop("remember", 1_000)
+        remember = sharing.pop("remember", 1_000)
+        super().__init__(
+            world,
+            MemoryLog(server, lambda: rng.uniform(0.00005, most)),
+            JournalSettings(folder=folder, clock=clock, durability=durability, remember=remember),
+            SharingSettings(replica=name, **sharing),
         )
-        self.sharing = SharingSettings(replica=name, **sharing)
-        self.registry = CollectorRegistry()
-        self.journal = ReplicatedJournal(self.world, self.settings, self.sharing, self.log, self.registry, "test")
-        self.membership = Membership(self.world, self.settings, self.sharing, self.journal, self.log)
-        self.decisions = []
-        self.journal.subscribe(self.decisions.extend)
-
-    async def start(self):
-        await self.membership.start()
-        return self
-
-    async def close(self):
-        await self.journal.close()
-        await self.membership.close()
-
-    async def commit(self, *proposals):
-        return [settled.decision for settled in await self.journal.commit(proposals)]
-
-    def value(self, name, **labels):
-        return self.registry.get_sample_value(name, labels)
 
 
 async def replicas(sim, *names, server=None, **more):
     """So many replicas, joined, on one server; recovery from the log's beginning is over."""
     server = server or MemoryServer()
-    started = [Replica(sim, server, name, **more) for name in names]
+    started = [SimulatedReplica(sim, server, name, **more) for name in names]
     for replica in started:
         await replica.start()
     return server, *started

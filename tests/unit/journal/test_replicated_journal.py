@@ -5,7 +5,7 @@ import os
 
 import msgspec
 import pytest
-from tests.unit.journal.replicas import Replica, document, replicas, run, signal
+from tests.unit.journal.replicas import SimulatedReplica, document, replicas, run, signal
 
 from signalyard.problems import CallerError, RouterError
 from signalyard.words import Direction
@@ -58,7 +58,7 @@ def test_of_two_replicas_that_race_on_one_key_exactly_one_emits():
                     ("duplicate", winner.signal.signal_id),
                     ("out_of_order", None),
                 )
-        assert len(server.signals) == len({(d.route, d.symbol) for d in one.decisions if d.signal_id}) == RACES
+        assert len(server.signals) == len({(d.route, d.symbol) for d in one.records if d.signal_id}) == RACES
         conflicts = [replica.value("signalyard_log_conflicts_total") for replica in (one, two)]
         assert min(conflicts) > RACES / AT_ONCE / 10
         assert state(one) == state(two)
@@ -313,7 +313,7 @@ def test_behind_a_commit_without_an_answer_others_are_refused_for_certain():
         one.log.hang = False
         server.disconnect()
         assert [settled.decision.outcome for settled in await first] == ["emitted"]
-        assert [record.symbol for record in one.decisions] == ["A.X"]
+        assert [record.symbol for record in one.records] == ["A.X"]
 
     run(scenario)
 
@@ -382,7 +382,7 @@ def test_a_new_replica_knows_what_the_others_know():
         await one.journal.pull(halt)
         await asyncio.sleep(0.01)
         assert len(server.log) < 80
-        three = await Replica(sim, server, "three", remember=40).start()
+        three = await SimulatedReplica(sim, server, "three", remember=40).start()
         assert state(three) == state(one)
         assert three.journal.place == one.journal.place
         (repeated,) = await three.commit(signal(99, "short", symbol="I1.X"))
@@ -400,7 +400,7 @@ def test_a_replica_that_was_away_catches_up_and_one_that_starts_again_goes_on():
         await two.close()
         for number in range(10, 20):
             await one.commit(signal(number, symbol=f"I{number}.X"))
-        again = await Replica(sim, server, "two", disk=two.disk).start()
+        again = await SimulatedReplica(sim, server, "two", disk=two.disk).start()
         assert state(again) == state(one)
         (decision,) = await again.commit(signal(30, symbol="I15.X"))
         assert decision.reason == "duplicate"
@@ -416,7 +416,7 @@ def test_when_redis_and_every_process_are_gone_the_own_segments_keep_halts_and_s
         (before,) = await one.commit(signal(1, generation=1))
         lever = await one.journal.pull(halt)
         await one.close()
-        again = await Replica(sim, MemoryServer(), "one", disk=one.disk).start()
+        again = await SimulatedReplica(sim, MemoryServer(), "one", disk=one.disk).start()
         assert [held.id for held in again.journal.levers] == [lever.id]
         assert again.journal.recovering
         assert [route.name for route in again.journal.in_force()] == ["r"]
@@ -430,9 +430,9 @@ def test_a_folder_that_cannot_be_written_stops_the_replica_and_loses_no_record(t
     async def scenario(sim):
         server = MemoryServer()
         disk = FaultyDisk()
-        one = Replica(sim, server, "one", real=(disk, tmp_path / "one"))
+        one = SimulatedReplica(sim, server, "one", real=(disk, tmp_path / "one"))
         await one.start()
-        two = await Replica(sim, server, "two").start()
+        two = await SimulatedReplica(sim, server, "two").start()
         await one.commit(signal(1, symbol="A.X"))
         disk.room = 100
         (settled,) = await one.commit(signal(2, symbol="B.X"))
@@ -458,10 +458,10 @@ def test_the_other_clock_and_a_durability_of_ones_own_are_refused():
     async def scenario(sim):
         server, _ = await replicas(sim, "one")
         with pytest.raises(CallerError, match="kept by the wall clock") as refused:
-            await Replica(sim, server, "two", clock="event").start()
+            await SimulatedReplica(sim, server, "two", clock="event").start()
         assert refused.value.details.pointer == "/clock"
         with pytest.raises(CallerError, match="appendfsync"):
-            Replica(sim, server, "three", durability="fsync")
+            SimulatedReplica(sim, server, "three", durability="fsync")
 
     run(scenario)
 
@@ -471,7 +471,7 @@ def test_without_a_log_a_start_ends_with_the_reason():
         server = MemoryServer()
         server.away = True
         with pytest.raises(RouterError, match=r"could not be joined within 3 s.*the log is away"):
-            await Replica(sim, server, "one", start_seconds=3).start()
+            await SimulatedReplica(sim, server, "one", start_seconds=3).start()
         assert sim.loop.now == 3 * SECOND
 
     run(scenario)
