@@ -26,5 +26,5 @@ def test_the_model_chart_names_settings_and_options_of_the_runtimes() -> None:
     text = (HELM / "model" / "templates" / "deployment.yaml").read_text()
     args = set(re.findall(r"--[a-z][a-z-]*", text))
     known = {name for command in (serve, bundle.commands["pull"]) for option in command.params for name in option.opts}
-    assert len(args) == 7
+    assert len(args) == 8
     assert args - known == set()
