@@ -287,6 +287,9 @@ def serve(
     """
     _single_thread()
     with reporting():
+        from signalyard_runtimes.listening import check_free
+
+        check_free(host, {"HTTP": http_port, "gRPC": grpc_port, "metrics": metrics_port})
         from signalyard_runtimes.bundle.signature import public_keys
         from signalyard_runtimes.mlserver.changing import Changing
         from signalyard_runtimes.remote.address import check_digest

@@ -14,7 +14,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -36,6 +35,7 @@ from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.front import Front
 from signalyard_runtimes.lanes.server import HttpServer
 from signalyard_runtimes.lanes.target import Targets
+from signalyard_runtimes.listening import address, listen
 from signalyard_runtimes.live.models import LiveModels, LiveSettings, Prepared
 from signalyard_runtimes.mlserver import drift, grpc
 from signalyard_runtimes.mlserver.changing import Changing
@@ -106,10 +106,10 @@ async def _serve(settings: ServeSettings) -> None:
     mlserver = mlserver_settings(settings.host)
     data_plane = BundlePlane(mlserver, registry)
     handlers = _handlers(settings, registry, prepared, data_plane, readiness, served)
-    http_socket = _listen(settings.host, settings.http_port, "HTTP")
-    metrics_socket = _listen(settings.host, settings.metrics_port, "metrics")
+    http_socket = listen(settings.host, settings.http_port, "HTTP")
+    metrics_socket = listen(settings.host, settings.metrics_port, "metrics")
     grpc_server, grpc_port = await grpc.start(
-        _address(settings.host, settings.grpc_port), data_plane, handlers, readiness, settings.changing
+        address(settings.host, settings.grpc_port), data_plane, handlers, readiness, settings.changing
     )
     targets = Targets(registry, data_plane)
     front = Front(
@@ -212,19 +212,3 @@ def mlserver_settings(host: str) -> Settings:
         kafka_enabled=False,
         root_path="",
     )
-
-
-def _listen(host: str, port: int, purpose: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as exc:
-        raise error(
-            Problem.INVALID_SETTING, f"cannot listen for {purpose} on {_address(host, port)}: {exc.strerror or exc}"
-        ) from exc
-    listening.setblocking(False)
-    return listening
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
