@@ -109,7 +109,7 @@ def _connection_reused() -> list[Change]:
 
 
 def _exit_swallowed() -> list[Change]:
-    return [(gate, "_reduces", lambda direction, position, last: False)]
+    return [(gate, "is_exit", lambda direction, position, last: False)]
 
 
 def _revert_forgotten() -> list[Change]:
