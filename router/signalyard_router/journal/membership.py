@@ -309,10 +309,10 @@ class Membership:
         try:
             await self._log.keep(checkpoint.epoch, LogEntry(checkpoint.seq, checkpoint.digest, body), forget)
         except RouterError as exc:
-            self._metrics.snapshots.labels("failed").inc()
+            self._metrics.not_kept.inc()
             _log.error("event=log_snapshot_failed log=%s error=%s", self._log.name, exc)
         else:
-            self._metrics.snapshots.labels("ok").inc()
+            self._metrics.kept.inc()
 
 
 def _records(entry: LogEntry) -> list[Record]:

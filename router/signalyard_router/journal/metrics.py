@@ -157,6 +157,8 @@ class SharingMetrics:
         )
         self.begun = losses.labels("own")
         self.adopted = losses.labels("other")
-        self.snapshots = Counter(
+        snapshots = Counter(
             "signalyard_log_snapshots_total", "States kept beside the log, by result", ["result"], registry=registry
         )
+        self.kept = snapshots.labels("ok")
+        self.not_kept = snapshots.labels("failed")

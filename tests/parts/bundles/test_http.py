@@ -112,8 +112,7 @@ def test_killed_in_the_middle_and_started_again(bundle: Any, shop: Any, made: An
     try:
         assert shop.reached.wait(60)
         first = shop.asked[0].sent
-        part = next(iter(tmp_path.glob(".out-*.pull/*.part")))
-        _until_it_has_some(part)
+        part = _until_there_is_some(tmp_path)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
@@ -128,9 +127,13 @@ def test_killed_in_the_middle_and_started_again(bundle: Any, shop: Any, made: An
     assert shop.asked[1].sent == len(shop.body) - kept + 1
 
 
-def _until_it_has_some(part: Path) -> None:
+def _until_there_is_some(folder: Path) -> Path:
+    """The file of what came so far, once there is something in it: the server has sent before the client has written."""
     deadline = time.monotonic() + 60
-    while part.stat().st_size == 0:
+    while True:
+        for part in folder.glob(".out-*.pull/*.part"):
+            if part.stat().st_size:
+                return part
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

@@ -15,6 +15,7 @@ import yaml
 from expressions import parsed
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.parts.redis.conftest import RedisServer
 
 from signalyard_dashboards.files import FILES
 from signalyard_router.adapters.grpc.metrics import GrpcMetrics
@@ -47,6 +48,7 @@ spec:
     - {{name: standby, version: "6", endpoint: {{service: 127.0.0.1, port: 1}}}}
     - {{name: shadow,  version: "9", mirror: 100, endpoint: {{service: 127.0.0.1, port: 1}}}}
   mapping: {{long: {{enter: 0.0}}, short: {{enter: -1.0}}, otherwise: abstain}}
+  dedupe: {{window: 0s}}  # a new shared log holds signals back for the longest window
   plan: {{steps: [{{canary: 10, hold: 1h}}]}}
 """
 
@@ -124,7 +126,11 @@ def exposed(tmp_path_factory):
     ]
     commands[0] += ["--metrics-port", model_metrics, "--warmup", 1]
     commands[1] += ["--port", port, "--admin-port", admin, "--archive", f"file://{folder}/archive"]
+    (folder / "redis").mkdir()
+    redis = RedisServer(folder / "redis")
+    commands[1] += ["--journal-redis", redis.url, "--redis", redis.url, "--redis-in", "stream", "--redis-out", "stream"]
     running = []
+    redis.start()
     try:
         for command, asked, path in zip(commands, (rest, port), ("/v2/health/ready", "/readyz"), strict=True):
             running.append(
@@ -139,7 +145,12 @@ def exposed(tmp_path_factory):
         status, answer = ask(port, "POST", "/v2/models/rb/infer", json.dumps(CALL))
         assert status == 200, answer
         # counted beside the decision, within a second, and beside the call
-        wanted = ("signalyard_signals_total{", "signalyard_call_copies_total{")
+        wanted = (
+            "signalyard_signals_total{",
+            "signalyard_call_copies_total{",
+            "signalyard_plan_steps_total{",
+            'signalyard_redis_connected{wire="source"}',
+        )
         until = time.monotonic() + PATIENCE
         while any(name not in (text := ask(port, "GET", "/metrics")[1]) for name in wanted):
             assert time.monotonic() < until
@@ -150,6 +161,7 @@ def exposed(tmp_path_factory):
             process.terminate()
         for process in running:
             process.wait(PATIENCE)
+        redis.kill()
     labels = {"router": defaultdict(set), "model": defaultdict(set)}
     for server, text in zip(labels, texts, strict=True):
         for family in text_string_to_metric_families(text):
@@ -223,4 +235,4 @@ def test_every_metric_is_on_the_page(exposed):
         if name.startswith("signalyard_")
     }
     assert families <= page, sorted(families - page)
-    assert not page - families, "exposed by nobody"
+    assert page - families == set(), "exposed by nobody"
