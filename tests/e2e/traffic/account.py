@@ -119,8 +119,8 @@ def _lost(decisions: Iterable[tuple[Line, Mapping[str, Any]]], records: Iterable
         record = recorded.get(decision["proposal_id"])
         what = f"{decision['proposal_id']} ({line['symbol']} at {line['ts_event']}, {decision['outcome']})"
         if decision["reason"] == "journal_unavailable":
-            # It says that it is in no record.
-            if record is not None:
+            # It says that it is in no record. Where the snapshot had been sent before, and got no answer, the record may be of that time.
+            if record is not None and not any("problem" in attempt for attempt in line["tries"]):
                 yield f"{what} is recorded as {record['outcome']} {record.get('signal_id', '')}, and was told to be in no record"
         elif record is None:
             yield f"{what} is not in the journal"
