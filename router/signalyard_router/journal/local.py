@@ -486,7 +486,7 @@ class LocalJournal:
                     settled = self._decide(entry, seq, now, monotonic)
                     decision = decision_of(settled)
                     group.decisions.append(decision)
-                    group.undos.append(self._gate.apply(settled, decision))
+                    group.undos.append(self._gate.apply(settled, decision, final=False))
                     answers.append(Settled(decision, False, settled.direction, settled.held))
                     record: Record = settled
                 elif overtaken(entry, self._gate):
@@ -531,6 +531,7 @@ class LocalJournal:
             self._gate.revert(undo)
 
     def _confirm(self, group: Group) -> None:
+        self._gate.forget()
         if group.lines:
             self._advance(len(group.lines), sum(map(len, group.lines)), group.digest, group.records[-1].t)
             self._metrics.committed.inc()

@@ -127,6 +127,7 @@ class Gate:
         gate = cls(remember)
         for decision in state.recent:
             gate._keep(decision)
+        gate.forget()
         for key, instrument in zip(state.keys, state.instruments, strict=True):
             # one object for a decision that is remembered twice, as it was before
             settled = tuple(gate._recent.get(decision.proposal_id, decision) for decision in instrument.settled)
@@ -348,8 +349,11 @@ class Gate:
             return _suppressed(Reason.RATE_LIMITED, reduces=reduces, group=group.name)
         return None
 
-    def apply(self, record: DecisionRecord, decision: Decision | None = None) -> object | None:
-        """Fold a decision in; the answer is what `revert` takes to undo it. ``decision`` is the record's, where it is at hand."""
+    def apply(self, record: DecisionRecord, decision: Decision | None = None, *, final: bool = True) -> object | None:
+        """Fold a decision in; the answer is what `revert` takes to undo it. ``decision`` is the record's, where it is at hand.
+
+        Where it is not ``final``, and may be taken back, nothing is forgotten for its sake before `forget`.
+        """
         if record.outcome is Outcome.REJECTED:
             return None
         key = (book(record.route, record.paper), record.symbol)
@@ -357,6 +361,8 @@ class Gate:
         decision = decision or decision_of(record)
         if record.reason in _WITHOUT_PLACE:
             self._keep(decision)
+            if final:
+                self.forget()
             return DecisionUndo(key, None, record.proposal_id, False, False)
         emitted = record.outcome in SIGNALS
         flat = emitted and record.reduce_only
@@ -364,6 +370,8 @@ class Gate:
         if before is not None and before.newest != after.newest:
             self._release(before)
         self._keep(decision)
+        if final:
+            self.forget()
         if emitted:
             _note(self._signals, key[0], record.t)
         if flat:
@@ -573,11 +581,14 @@ class Gate:
     def _keep(self, decision: Decision) -> None:
         self._recent[decision.proposal_id] = decision
         self._recent_order.append(decision.proposal_id)
-        if len(self._recent_order) > self._remember:
-            self._forget(self._recent_order.popleft())
 
-    def _forget(self, proposal_id: str) -> None:
-        """Let a decision go, unless it is its instrument's newest."""
+    def forget(self) -> None:
+        """Let the oldest decisions go that are more than are to be remembered."""
+        while len(self._recent_order) > self._remember:
+            self._let_go(self._recent_order.popleft())
+
+    def _let_go(self, proposal_id: str) -> None:
+        """Forget a decision, unless it is its instrument's newest."""
         decision = self._recent.pop(proposal_id, None)
         if decision is None:
             return
