@@ -86,6 +86,12 @@ def test_16_redis(desk, scenario, cluster, redis_pair):
     _given_out_once(redis_pair.signals(), journal.records)
 
 
+def _doubted(lines):
+    """Whether a call was told that its record is not confirmed: a millisecond before the deadline, when a client may have given up."""
+    gave_up = any(attempt.get("problem") == "deadline_exceeded" for line in lines for attempt in line["tries"])
+    return gave_up or "unconfirmed" in _told(lines)
+
+
 def _told(lines):
     return {one["reason"] for one in decisions(lines)}
 
