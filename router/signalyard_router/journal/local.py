@@ -379,8 +379,8 @@ class LocalJournal:
         if self._memory is not None:
             self._memory.remember(record)
 
-    def _apply(self, record: Record) -> object | None:
-        return fold(self._gate, record)
+    def _apply(self, record: Record, decision: Decision | None = None) -> object | None:
+        return fold(self._gate, record, decision)
 
     def _checkpoint(self) -> Checkpoint:
         tail = self._tail
@@ -521,10 +521,7 @@ class LocalJournal:
     def _take_in(self, group: Group) -> None:
         """Fold in again what was taken back."""
         for record, decision in zip(group.records, group.decisions, strict=True):
-            if isinstance(record, DecisionRecord):
-                self._gate.apply(record, decision)
-            else:
-                self._apply(record)
+            self._apply(record, decision)
 
     def _take_back(self, group: Group) -> None:
         for undo in reversed(group.undos):

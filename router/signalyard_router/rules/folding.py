@@ -1,5 +1,6 @@
 """How a journal's records, whatever they are, become the state of a gate."""
 
+from signalyard.wire import Decision
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.record import (
     CallRecord,
@@ -14,11 +15,11 @@ from signalyard_router.rules.record import (
 )
 
 
-def fold(gate: Gate, record: Record) -> object | None:
-    """Fold a record into a gate; the answer is what takes it out again."""
+def fold(gate: Gate, record: Record, decision: Decision | None = None) -> object | None:
+    """Fold a record into a gate; the answer is what takes it out again. ``decision`` is the record's, where it is at hand."""
     match record:
         case DecisionRecord():
-            return gate.apply(record)
+            return gate.apply(record, decision)
         case RouteRecord():
             return gate.accept(record)
         case GroupRecord():
