@@ -36,6 +36,12 @@ class Built(NamedTuple):
     """One text a row, empty for a good one."""
 
 
+def in_order(values: Matrix, order: npt.NDArray[np.intp] | None) -> Matrix:
+    """The columns of ``values`` in another order, NaN where that says -1; None: in their own."""
+    # Column -1 of the padded values is a missing one.
+    return values if order is None else np.column_stack((values, np.full(len(values), np.nan)))[:, order]
+
+
 class Features:
     """The input side of one model: its schema and its declared steps, made ready for many requests."""
 
@@ -79,9 +85,7 @@ class Features:
 
     def arrange(self, columns: tuple[str, ...], values: Matrix) -> Matrix:
         """The values in the model's order, unchecked, NaN where a column is left out. Raises CallerError as `build` does."""
-        order = self.order(columns)
-        # Column -1 of the padded values is a missing one.
-        return values if order is None else np.column_stack((values, np.full(len(values), np.nan)))[:, order]
+        return in_order(values, self.order(columns))
 
     def order(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
         """Where each feature of the model stands among ``columns``, -1 where it is left out; None where they are the model's own.

@@ -26,6 +26,7 @@ from typing import Literal
 import msgspec
 
 from signalyard import oip
+from signalyard._remembering import remembered
 from signalyard.problems import Problem, error
 
 INPUT = "features"
@@ -104,17 +105,9 @@ def _columns_text(columns: tuple[str, ...]) -> str:
     return _encoder.encode(columns).decode()
 
 
-_MOST_REMEMBERED = 65_536
-"""Characters; a thousand texts of any length would be a way to fill the memory."""
-
-
-@lru_cache(maxsize=1024)
-def _remembered_columns(text: str) -> tuple[str, ...]:
-    return _columns_decoder.decode(text)
-
-
+@remembered(longest=65_536, most=1024)
 def _columns_from(text: str) -> tuple[str, ...]:
-    return _remembered_columns(text) if len(text) <= _MOST_REMEMBERED else _columns_decoder.decode(text)
+    return _columns_decoder.decode(text)
 
 
 def encode_request(request_id: str, columns: tuple[str, ...], rows: Sequence[Sequence[float | None]]) -> bytes:

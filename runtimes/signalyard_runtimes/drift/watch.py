@@ -12,7 +12,7 @@ from signalyard_runtimes.bundle.manifest import Histogram
 from signalyard_runtimes.drift.bins import Bins
 from signalyard_runtimes.drift.stability import stability
 from signalyard_runtimes.drift.window import Window
-from signalyard_runtimes.features import Matrix, Vector
+from signalyard_runtimes.features import Matrix, Vector, in_order
 
 WINDOW_SECONDS = 3600.0
 """Long enough for some thousand rows of a strategy that acts by the second, short enough to see a feed go wrong within the session."""
@@ -37,15 +37,14 @@ class _Order:
 
     def __init__(self, columns: tuple[str, ...], names: tuple[str, ...], most: int) -> None:
         places = {name: place for place, name in enumerate(columns)}
-        # Column -1 is a missing one.
-        self._places = np.array([places.get(name, -1) for name in names], dtype=np.intp)
-        self._same = columns == names
+        order = np.array([places.get(name, -1) for name in names], dtype=np.intp)
+        self._order = None if columns == names else order
         self.most = most
         self.waiting: deque[Matrix] = deque()
 
     def arrange(self, values: Matrix) -> Matrix:
         """Rows of the columns, as rows of the features."""
-        return values if self._same else np.column_stack((values, np.full(len(values), np.nan)))[:, self._places]
+        return in_order(values, self._order)
 
 
 class DriftWatch:

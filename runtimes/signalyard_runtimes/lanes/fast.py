@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from signalyard import profile
+from signalyard._remembering import remembered
 from signalyard._server.answer import Answer
 from signalyard._server.request import Request
 from signalyard.problems import SignalyardError
@@ -108,8 +109,7 @@ class FastLane:
         except (ValueError, RecursionError):
             return None
         tensor = plain.inputs[0]
-        parameters = bytes(tensor.parameters)
-        columns = _known_columns(parameters) if len(parameters) <= _SMALL_BYTES else _columns(parameters)
+        columns = _columns(bytes(tensor.parameters))
         if columns is None:
             return None
         rows, width = tensor.shape
@@ -120,15 +120,13 @@ class FastLane:
         return _Query(target, call, columns, rows, tensor.data, plain.id)
 
 
+@remembered(longest=_SMALL_BYTES, most=256)
 def _columns(parameters: bytes) -> tuple[str, ...] | None:
     """The columns that a tensor's parameters name, None where these are not of the profile."""
     try:
         return profile.decode_columns(_decode_parameters(parameters).columns)
     except (ValueError, RecursionError, SignalyardError):
         return None
-
-
-_known_columns = lru_cache(maxsize=256)(_columns)
 
 
 def _answer_row(query: _Query) -> Answer:

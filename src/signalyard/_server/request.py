@@ -1,10 +1,11 @@
 """A request that was read whole."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from urllib.parse import unquote
 
 import httptools
+
+from signalyard._remembering import remembered
 
 ID_HEADER = b"x-request-id"
 """Carries a request's id, both ways."""
@@ -43,19 +44,9 @@ class Request:
         self.who: str | None = None
 
 
-_MOST_REMEMBERED = 1024
-"""Bytes, and targets; long ones, of which there is no end, are parsed each time."""
-
-
+@remembered(longest=1024, most=1024)
 def split_target(url: bytes) -> tuple[str, bytes]:
     """The path, decoded, and the query of a request's target. Raises httptools' HttpParserError, UnicodeDecodeError."""
-    return _remembered(url) if len(url) <= _MOST_REMEMBERED else _split(url)
-
-
-def _split(url: bytes) -> tuple[str, bytes]:
     parsed = httptools.parse_url(url)
     path = parsed.path.decode("ascii")
     return (unquote(path) if "%" in path else path), parsed.query or b""
-
-
-_remembered = lru_cache(maxsize=_MOST_REMEMBERED)(_split)
