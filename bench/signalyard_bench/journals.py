@@ -4,18 +4,14 @@ Both routers have core 0, one at a time at work; client, model server and the Re
 router's own measurement: from the moment that proposals reach the journal until they are answered, as a mean over a round.
 """
 
-import http.client
 import re
 from contextlib import ExitStack
+from statistics import median
 
-from signalyard_bench import ours, peer
-from signalyard_bench.bodies import columnar, snapshots
-from signalyard_bench.load import Requests
-from signalyard_bench.rounds import CLIENT, SERVER, Row, Setting, Subject, compared, folder
+from signalyard_bench import ours
+from signalyard_bench.rounds import BATCHES, CLIENT, SERVER, Row, Setting, Subject, compared, folder, named, of_rows
 from signalyard_bench.servers import Process, free_ports
 
-BATCHES = (1, 10, 100)
-_SYMBOLS = [f"i{index:04d}.SHFE" for index in range(400)]
 _COMMITS = re.compile(rb"^signalyard_journal_commit_seconds_(sum|count) (\S+)$", re.MULTILINE)
 
 
@@ -34,10 +30,7 @@ async def journals(setting: Setting) -> list[Row]:
             )
             for name, options in (("local", ()), ("Redis", shared))
         }
-        requests: dict[int, Requests] = {
-            rows: snapshots(peer.FEATURES, _SYMBOLS) if rows == 1 else columnar(peer.FEATURES, _SYMBOLS, rows)
-            for rows in BATCHES
-        }
+        requests = {rows: of_rows(rows) for rows in BATCHES}
         p50: dict[tuple[str, int], list[float]] = {(name, rows): [] for name in routers for rows in BATCHES}
         cost: dict[tuple[str, int], list[float]] = {key: [] for key in p50}
         for round_ in range(-1, setting.rounds):
@@ -52,37 +45,25 @@ async def journals(setting: Setting) -> list[Row]:
                     cost[name, rows].append((after[0] - before[0]) / (after[1] - before[1]) * 1000)
     found: list[Row] = []
     for rows in BATCHES:
-        what = "a snapshot" if rows == 1 else f"a batch of {rows}"
         beside = {"local": p50["local", rows]}
-        found.append(compared("journals", f"p50 of {what} over Redis", "ms", p50["Redis", rows], beside, "", _any))
+        found.append(
+            compared(
+                "journals", f"p50 of {named(rows)} over Redis", "ms", p50["Redis", rows], beside, "", lambda _: True
+            )
+        )
         added = [ours_ - theirs for ours_, theirs in zip(p50["Redis", rows], p50["local", rows], strict=True)]
         if rows == 1:
-            median = sorted(added)[len(added) // 2]
-            found.append(
-                Row("journals", "what Redis adds at p50", "ms", added, target="<= 0.15 ms", reached=median <= 0.15)
-            )
+            reached = median(added) <= 0.15
+            found.append(Row("journals", "what Redis adds at p50", "ms", added, target="<= 0.15 ms", reached=reached))
     for name in routers:
         for rows in BATCHES[1:]:
             beside = {"of one": cost[name, 1]}
-            target, met = ("<= 10", _ten) if rows == 100 else ("", _any)
+            target, met = ("<= 10", lambda ratio: ratio <= 10) if rows == 100 else ("", lambda _: True)
             found.append(compared("journals", f"commit of {rows}, {name}", "ms", cost[name, rows], beside, target, met))
     return found
 
 
-def _any(ratio: float) -> bool:
-    return True
-
-
-def _ten(ratio: float) -> bool:
-    return ratio <= 10
-
-
 def _commits(router: Process) -> tuple[float, float]:
     """The seconds that commits took so far, and how many there were."""
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
-    try:
-        connection.request("GET", "/metrics")
-        found = dict(_COMMITS.findall(connection.getresponse().read()))
-    finally:
-        connection.close()
+    found = dict(_COMMITS.findall(router.ask("GET", "/metrics")))
     return float(found[b"sum"]), float(found[b"count"])

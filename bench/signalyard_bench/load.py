@@ -68,7 +68,7 @@ class Load:
         self._now = now
         self._requests = requests
         self._lanes: list[_Lane] = []
-        self._idle: list[_Lane] = []
+        self._idle: deque[_Lane] = deque()
         self._due: deque[int] = deque()
         self._closed_loop = False
         self._running = False
@@ -83,7 +83,7 @@ class Load:
             lane = _Lane(self)
             await self._network.connect(lambda lane=lane: lane, host, port)  # type: ignore[misc]
             self._lanes.append(lane)
-        self._idle = self._lanes[:]
+        self._idle = deque(self._lanes)
 
     def close(self) -> None:
         """Close the connections."""
@@ -112,7 +112,7 @@ class Load:
                 made += 1
                 self._due.append(due)
             while self._due and self._idle:
-                self._idle.pop(0).send(self._due.popleft())
+                self._idle.popleft().send(self._due.popleft())
             if made < total:
                 loop.call_later(max(0.0, (started + int(made * 1e9 / rate) - self._now()) / 1e9), tick)
             else:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from signalyard_bench import peer
-from signalyard_bench.bodies import inference
+from signalyard_bench.bodies import columnar, inference, snapshots
 from signalyard_bench.load import Load, LoadError, Outcome, Requests
 from signalyard_bench.servers import Process, free_ports
 from signalyard_bench.stats import Ratio
@@ -21,6 +21,10 @@ SERVER, CLIENT = 0, 1
 
 SYMBOLS = [f"i{index:04d}.SHFE" for index in range(64)]
 PEERS = {"stock": "peer", "stock with httptools": "peer-httptools"}
+BATCHES = (1, 10, 100)
+"""Rows a request, where batches are compared."""
+
+_MANY_SYMBOLS = [f"i{index:04d}.SHFE" for index in range(400)]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -120,6 +124,16 @@ def folder(setting: Setting, name: str) -> Iterator[Path]:
     path.mkdir(parents=True)
     yield path
     shutil.rmtree(path, ignore_errors=True)  # journals grow by a gigabyte a minute; what failed is left for a look
+
+
+def of_rows(rows: int) -> Requests:
+    """Requests to the router of so many snapshots, in columns where they are several."""
+    return snapshots(peer.FEATURES, _MANY_SYMBOLS) if rows == 1 else columnar(peer.FEATURES, _MANY_SYMBOLS, rows)
+
+
+def named(rows: int) -> str:
+    """A request of so many snapshots, in words."""
+    return "a snapshot" if rows == 1 else f"a batch of {rows}"
 
 
 def start_peers(setting: Setting, work: Path, stack: ExitStack, rows: int = 1) -> dict[str, Subject]:

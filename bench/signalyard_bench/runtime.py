@@ -169,7 +169,7 @@ async def reloads(setting: Setting) -> list[Row]:
         for copy in copies[1:]:
             place.rename(work / f"was-{copy.name}")
             copy.rename(place)
-            await asyncio.to_thread(process.post, f"/v2/repository/models/{peer.MODEL}/load")
+            await asyncio.to_thread(process.ask, "POST", f"/v2/repository/models/{peer.MODEL}/load")
             memory.append(process.memory() / 2**20)
         stirred = [(await load).at(100)]
     scenario = f"{_RELOADS} reloads under load"

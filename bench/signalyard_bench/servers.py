@@ -74,14 +74,16 @@ class Process:
                 connection.close()
         raise self._failure()
 
-    def post(self, path: str) -> None:
-        """An empty POST that must be answered by 200. Raises ServerError."""
+    def ask(self, method: str, path: str) -> bytes:
+        """The answer to a request without a body, which must be 200. Raises ServerError."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_READY_SECONDS)
         try:
-            connection.request("POST", path)
+            connection.request(method, path)
             answer = connection.getresponse()
+            body = answer.read()
             if answer.status != 200:
-                raise ServerError(f"{path}: {answer.status} {answer.read().decode(errors='replace')}")
+                raise ServerError(f"{path}: {answer.status} {body.decode(errors='replace')}")
+            return body
         finally:
             connection.close()
 

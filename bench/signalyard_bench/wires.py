@@ -17,15 +17,25 @@ from typing import Protocol
 from signalyard.wires.grpc import GrpcWire
 from signalyard.wires.redis import RedisWire
 from signalyard.wires.wire import Wire
-from signalyard_bench import ours, peer
-from signalyard_bench.bodies import columnar, snapshots
+from signalyard_bench import ours
 from signalyard_bench.load import Outcome, Requests
-from signalyard_bench.rounds import CLIENT, SERVER, Row, Setting, Subject, compared, folder, start_peers, warm
+from signalyard_bench.rounds import (
+    BATCHES,
+    CLIENT,
+    SERVER,
+    Row,
+    Setting,
+    Subject,
+    compared,
+    folder,
+    named,
+    of_rows,
+    start_peers,
+    warm,
+)
 from signalyard_bench.servers import Process, free_ports
 from signalyard_bench.zeromq import ZeromqLoad
 
-BATCHES = (1, 10, 100)
-_SYMBOLS = [f"i{index:04d}.SHFE" for index in range(400)]
 _HOST = "127.0.0.1"
 _BUDGET_US = 1_000_000
 _LANES: Mapping[int, int] = {1: 32, 10: 8, 100: 2}
@@ -110,7 +120,7 @@ async def wires(setting: Setting) -> list[Row]:
         )
         loaded: dict[tuple[str, int], Loaded] = {}
         for rows in BATCHES:
-            requests = snapshots(peer.FEATURES, _SYMBOLS) if rows == 1 else columnar(peer.FEATURES, _SYMBOLS, rows)
+            requests = of_rows(rows)
             for wire, subject in _over(router, zeromq, redis, grpc, requests).items():
                 loaded[wire, rows] = subject
         await warm(list(peers.values()), max(3.0, setting.seconds))
@@ -133,8 +143,9 @@ async def wires(setting: Setting) -> list[Row]:
                 rate[wire, rows].append(outcome.rate * rows)
     found: list[Row] = []
     for (wire, rows), figures in p50.items():
-        what = "a snapshot" if rows == 1 else f"a batch of {rows}"
-        found.append(compared(wire, f"p50 of {what}, one at a time", "ms", figures, stock_p50, "", lambda _: True))
+        found.append(
+            compared(wire, f"p50 of {named(rows)}, one at a time", "ms", figures, stock_p50, "", lambda _: True)
+        )
     for (wire, rows), figures in rate.items():
         what = "single" if rows == 1 else f"in batches of {rows}"
         them = dict(stock_rate)
