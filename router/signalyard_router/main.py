@@ -9,7 +9,6 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -23,6 +22,7 @@ from prometheus_client import (
 )
 
 from signalyard._memory import memory_limit
+from signalyard._release import release
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.archive.opening import open_archive
 from signalyard_router.adapters.files.store import FileRouteStore
@@ -179,7 +179,7 @@ async def running(
         await store.load()  # bad documents are told before a journal is begun
     archive = archive or open_archive(_archive_of(settings), create=True)
     alerts = Alerts(registry)
-    software = f"signalyard {version('signalyard')}"
+    software = f"signalyard {release()}"
     log = log or _shared_log(settings, world)
     journal: LocalJournal
     membership: Membership | None = None

@@ -16,7 +16,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -25,6 +24,7 @@ from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings, Settings
 from prometheus_client import disable_created_metrics, make_asgi_app
 
+from signalyard._release import release
 from signalyard._server.bounds import ConnectionSettings
 from signalyard.problems import Problem, error
 from signalyard_runtimes.bundle import store
@@ -199,7 +199,7 @@ def mlserver_settings(host: str) -> Settings:
     """MLServer's settings. Every one that would change an answer is given here, so that no MLSERVER_ variable and no .env file decides it."""
     return Settings(
         server_name="signalyard",
-        server_version=version("signalyard"),
+        server_version=release(),
         host=host,
         debug=False,  # it sends tracebacks to clients
         parallel_workers=0,

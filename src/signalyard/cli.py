@@ -1,10 +1,11 @@
 """The one command, ``signalyard``. Its sub-commands register by entry point, so that it imports neither half."""
 
 import sys
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from signalyard._release import release
 from signalyard.problems import SignalyardError
 
 _GROUP = "signalyard.commands"
@@ -72,6 +73,6 @@ def _registered() -> dict[str, EntryPoint]:
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("signalyard"), prog_name="signalyard")
+@click.version_option(release(), prog_name="signalyard")
 def main() -> None:
     """Serve quantitative-trading models and turn their outputs into signals that a desk can dare to act on."""

@@ -55,15 +55,15 @@ class History:
 
     def hash(self) -> str:
         """The same for the same history, to the byte."""
-        hasher = hashlib.sha256()
+        pieces: list[bytes] = []
         for event in self.events:
-            hasher.update(f"{event.at} {event.kind} {event.number} {event.who} {event.size} ".encode())
-            hasher.update(event.data)
+            pieces.append(f"{event.at} {event.kind} {event.number} {event.who} {event.size} ".encode())
+            pieces.append(event.data)
         for path, content in self.files.items():
-            hasher.update(path.encode())
-            hasher.update(content)
-        hasher.update("\n".join(self.inside).encode())
-        return hasher.hexdigest()
+            pieces.append(path.encode())
+            pieces.append(content)
+        pieces.append("\n".join(self.inside).encode())
+        return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 Json = dict[str, Any]

@@ -210,7 +210,8 @@ class Rules:
         named = tuple(sorted(zip(content["columns"], content["values"], strict=True)))
         key = (record.get("route"), record["symbol"], record["ts_event"], record.get("sequence", 0))
         key += (record.get("consumer", ""), named)
-        if self._keys.setdefault(key, pid) != pid or self._keys.setdefault(pid, repr(key)) != repr(key):
+        told = repr(key)
+        if self._keys.setdefault(key, pid) != pid or self._keys.setdefault(pid, told) != told:
             yield "identity: one proposal under two ids, or two under one"
         known = self.proposals.setdefault(pid, [])
         before = [other.record for other in known if other.record["outcome"] != "rejected"]

@@ -3,10 +3,10 @@
 Source: https://github.com/kserve/open-inference-protocol (inference_grpc).
 """
 
-from importlib.metadata import version as version_of
 from typing import Any, Protocol
 
 from signalyard import protobuf
+from signalyard._release import release
 from signalyard.oip import MetadataTensor, ModelMetadata
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.grpc.methods import Methods
@@ -90,7 +90,7 @@ class InferenceService:
         return protobuf.ModelReadyResponse(ready=self._models.ready(message.name, message.version or None))
 
     async def _server_metadata(self, message: Any, received: int, remaining: int | None) -> Any:
-        return protobuf.ServerMetadataResponse(name="signalyard", version=version_of("signalyard"))
+        return protobuf.ServerMetadataResponse(name="signalyard", version=release())
 
     async def _server_live(self, message: Any, received: int, remaining: int | None) -> Any:
         return protobuf.ServerLiveResponse(live=True)

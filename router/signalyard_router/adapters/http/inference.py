@@ -3,11 +3,11 @@
 Source: https://github.com/kserve/open-inference-protocol (inference_rest).
 """
 
-from importlib.metadata import version as version_of
 from typing import Any, Protocol
 
 import msgspec
 
+from signalyard._release import release
 from signalyard._server.answer import Answer
 from signalyard._server.request import Request
 from signalyard.oip import ModelMetadata
@@ -129,7 +129,7 @@ class InferencePaths:
         self._passing = passing
         self._models = models
         self._router = router
-        self._server = ServerMetadata("signalyard", version_of("signalyard"), _EXTENSIONS)
+        self._server = ServerMetadata("signalyard", release(), _EXTENSIONS)
         self.paths: dict[str, Path] = {
             "/v2": _get(self._describe, "what the server speaks", ServerMetadata),
             "/v2/health/live": _get(self._live, "200 while the process turns", Alive, probe=True),

@@ -1,7 +1,6 @@
 """The tracer on OpenTelemetry's API, and the provider behind it."""
 
 from collections.abc import Awaitable, Iterable, Mapping
-from importlib.metadata import version
 from typing import TypeVar
 
 from opentelemetry.context import Context
@@ -13,6 +12,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from signalyard._release import release
 from signalyard.problems import SignalyardError
 from signalyard_router.adapters.otel.settings import OtelSettings
 
@@ -26,7 +26,7 @@ class OtelTracer:
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
-        self._tracer = provider.get_tracer("signalyard", version("signalyard"))
+        self._tracer = provider.get_tracer("signalyard", release())
         self._wire = TraceContextTextMapPropagator()
 
     async def request(self, work: Awaitable[_T], headers: Iterable[tuple[bytes, bytes]], request_id: str) -> _T:
