@@ -12,7 +12,12 @@ from itertools import accumulate
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 _Child = TypeVar("_Child")
@@ -29,6 +34,21 @@ class Count:
     def inc(self, amount: float = 1) -> None:
         """Count; ``amount`` is not negative."""
         self.value += amount
+
+
+class Total:
+    """One summary: how many values, and what they add up to."""
+
+    __slots__ = ("count", "sum")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum = 0.0
+
+    def observe(self, amount: float) -> None:
+        """Note a value."""
+        self.count += 1
+        self.sum += amount
 
 
 class Distribution:
@@ -94,6 +114,25 @@ class Counter(_Family[Count]):
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labelnames)
         for values, child in self._children.items():
             family.add_metric(values, child.value)
+        yield family
+
+
+class Summary(_Family[Total]):
+    """A summary with labels."""
+
+    def __init__(
+        self, name: str, documentation: str, labelnames: Iterable[str], *, registry: CollectorRegistry
+    ) -> None:
+        super().__init__(name, documentation, labelnames)
+        registry.register(self)
+
+    def _new(self) -> Total:
+        return Total()
+
+    def collect(self) -> Iterable[Metric]:
+        family = SummaryMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for values, child in self._children.items():
+            family.add_metric(values, child.count, child.sum)
         yield family
 
 

@@ -22,12 +22,15 @@ def fill(kind, values):
     each = kind.Histogram("each_seconds", "Some", ["route"], buckets=EDGES, registry=registry)
     named.labels("a", 'quote " and \\').inc()
     each.labels("untouched")
+    summed = kind.Summary("summed_seconds", "Some", ["route"], registry=registry)
+    summed.labels("untouched")
     for value in values:
         plain.inc()
         plain.inc(value)
         named.labels("a", "b").inc()
         alone.observe(value)
         each.labels("b").observe(value)
+        summed.labels("b").observe(value)
     return registry
 
 

@@ -5,7 +5,7 @@ it is no error here but somebody else's: MLServer's path answers it.
 """
 
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -50,7 +50,7 @@ _decode = msgspec.json.Decoder(_Plain).decode
 _decode_parameters = msgspec.json.Decoder(_Parameters).decode
 
 
-class _Query(NamedTuple):
+class _Query(msgspec.Struct, frozen=True, gc=False):
     """A request of this lane: ``data`` is flat, ``rows`` times one value a column."""
 
     target: Target

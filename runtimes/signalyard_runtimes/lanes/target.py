@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
+import msgspec
 import orjson
 from mlserver.errors import MLServerError
 from mlserver.registry import MultiModelRegistry
@@ -40,7 +41,7 @@ def asked(path: str) -> Asked | None:
     return None if found is None else Asked(found[1], found[2])
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """The bundle that answers a request, and MLServer's metrics of it."""
 
     model: BundleModel
@@ -48,30 +49,19 @@ class Target(NamedTuple):
 
     async def score(self, call: Call, columns: tuple[str, ...], values: Matrix) -> ScoredRows:
         """Score rows and count as MLServer's own path does. Raises SignalyardError."""
-        with _Counted(self.metrics):
+        with self.metrics.counting():
             return await self.model.score(call, columns, values)
 
     def score_row(self, call: Call, columns: tuple[str, ...], row: Sequence[float | None]) -> ScoredRows:
         """The same for one row, without a wait."""
-        with _Counted(self.metrics):
-            return self.model.score_row(call, columns, row)
-
-
-class _Counted:
-    """Counts one request in MLServer's metrics."""
-
-    __slots__ = ("_began", "_metrics")
-
-    def __init__(self, metrics: PlaneMetrics) -> None:
-        self._metrics = metrics
-
-    def __enter__(self) -> None:
-        self._began = perf_counter()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        metrics = self._metrics
-        (metrics.success if kind is None else metrics.failure).inc()
-        metrics.seconds.observe(perf_counter() - self._began)
+        began = perf_counter()
+        try:
+            scored = self.model.score_row(call, columns, row)
+        except Exception:
+            self.metrics.failed(perf_counter() - began)
+            raise
+        self.metrics.answered(perf_counter() - began)
+        return scored
 
 
 class Targets:
@@ -90,7 +80,7 @@ class Targets:
             return None
         if model is None or not model.ready or not isinstance(model, BundleModel):
             return None
-        return Target(model, self._plane.metrics(*asked))
+        return Target(model, self._plane.metrics(asked))
 
 
 class Lookup(Protocol):

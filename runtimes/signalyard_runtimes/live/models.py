@@ -177,7 +177,7 @@ class LiveModels:
             model, scorer, *more = await asyncio.to_thread(_read, one, self._settings)
             model.serve(scorer, *more)
             try:
-                target = Target(model, self._plane.metrics(model.name, model.version))
+                target = Target(model, self._plane.metrics((model.name, model.version)))
                 await warm_up_apart(FastLane(Alone(target)), scorer, self._settings.warmup)
                 if model.drift is not None:
                     model.drift.clear()

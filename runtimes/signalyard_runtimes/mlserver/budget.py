@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import NamedTuple
+
+import msgspec
 
 from signalyard.problems import Problem, error
 from signalyard.wire import BUDGET_HEADER
@@ -12,7 +13,7 @@ from signalyard.wire import BUDGET_HEADER
 _MOST_DIGITS = 15
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One request; both times in seconds of ``perf_counter``, ``expires`` None where the caller set no limit."""
 
     arrived: float

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 import httptools
+import msgspec
 
 from signalyard._remembering import remembered
 
@@ -11,37 +12,23 @@ ID_HEADER = b"x-request-id"
 """Carries a request's id, both ways."""
 
 
-class Request:
+class Request(msgspec.Struct, eq=False, gc=False):
     """One request. ``received`` is the monotonic time of its last byte, nanoseconds; ``client`` the address that it came from.
 
     ``path`` is decoded, ``query`` is not; the names of ``headers`` are in lower case. ``id`` is set by whoever answers, ``who`` where
     a token proved it.
     """
 
-    __slots__ = ("body", "client", "headers", "id", "keep_alive", "method", "path", "query", "received", "who")
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: bytes = b"",
-        headers: Sequence[tuple[bytes, bytes]] = (),
-        body: bytes = b"",
-        received: int = 0,
-        client: str = "",
-        *,
-        keep_alive: bool = True,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.body = body
-        self.received = received
-        self.client = client
-        self.keep_alive = keep_alive
-        self.id = ""
-        self.who: str | None = None
+    method: str
+    path: str
+    query: bytes = b""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes = b""
+    received: int = 0
+    client: str = ""
+    keep_alive: bool = True
+    id: str = ""
+    who: str | None = None
 
 
 @remembered(longest=1024, most=1024)
