@@ -62,6 +62,6 @@ def _point(calibration: Calibration) -> Callable[[float], float]:
     def platt(score: float) -> float:
         exponent = a * score + b
         # numpy's exponential, because math's may differ in the last bit.
-        return 0.0 if exponent > _EXP_OVERFLOWS else float(1.0 / (1.0 + np.exp(exponent)))
+        return 0.0 if exponent > _EXP_OVERFLOWS else 1.0 / (1.0 + float(np.exp(exponent)))
 
     return platt

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import msgspec
 import orjson
 
 from signalyard._server.answer import Answer
@@ -84,7 +85,7 @@ class Front:
         answer = error_answer(error(problem, detail))
         code = code or status(problem)
         self.metrics.failed(code)
-        return answer._replace(status=code)
+        return msgspec.structs.replace(answer, status=code)
 
     async def _answer(self, request: Request) -> Answer:
         answer = await self._by_lane(request)

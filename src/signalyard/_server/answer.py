@@ -1,10 +1,11 @@
 """What a request is answered with."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A whole HTTP answer; its length is the body's."""
 
     status: int

@@ -154,6 +154,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._timer_at = inf
         if not shared.connections:
             shared.empty.set()
 
@@ -488,22 +489,22 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, what: Wait, seconds: float) -> None:
         self._waiting = what
-        self._due = self._loop.time() + seconds
-        self._arm()
+        self._due = due = self._loop.time() + seconds
+        if due < self._timer_at:
+            self._arm()
 
     def _arm(self) -> None:
         due = min(self._due, self._unread_due)
-        if due == inf:
+        if due >= self._timer_at:
             return
         if self._timer is not None:
-            if self._timer_at <= due:
-                return
             self._timer.cancel()
         self._timer_at = due
         self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._timer_at = inf
         now = self._loop.time() + _EARLY
         if self._unread_due <= now:
             self._unread_due = inf
@@ -529,6 +530,9 @@ class Connection(asyncio.Protocol):
 
 def _bytes_of(answer: Answer, request: Request) -> bytes:
     """A whole answer as it is written."""
+    if not (answer.headers or request.id) and request.keep_alive and request.method != "HEAD":
+        body = answer.body
+        return b"%b%d\r\n\r\n%b" % (_beginning(answer.status, answer.content_type), len(body), body)
     head = _head(answer)
     if request.id:
         head += _ID + request.id.encode()

@@ -75,7 +75,7 @@ def oip_answer(problem: ProblemDetails, headers: Sequence[tuple[bytes, bytes]] =
     place = f" at {problem.pointer}" if problem.pointer else ""
     text = f"{problem.code}{place}: {problem.detail or problem.title}"
     answer = _problem(OipDetails(**_members(problem), error=text), headers=headers)
-    return answer._replace(content_type=b"application/json")
+    return msgspec.structs.replace(answer, content_type=b"application/json")
 
 
 def not_ready_answer(reasons: list[str]) -> Answer:
