@@ -1,7 +1,7 @@
 """The router. `Router.decide` reads as a snapshot's way: admit, check, score, propose, commit, answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Literal
@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Columnar, Decision, Observation, ObserveAnswer, Snapshot, StateAnswer
 from signalyard.words import Direction, Track
+from signalyard_router.flow.asked import Asked
+from signalyard_router.flow.batches import Batches
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.committer import Committer
-from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, Refusal, rung_names
 from signalyard_router.flow.scoring import Scoring
@@ -23,7 +24,7 @@ from signalyard_router.flow.tracks import TrackCollector
 from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
 from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
-from signalyard_router.rules.budget import Budget, budget, commit_by
+from signalyard_router.rules.budget import budget, commit_by
 from signalyard_router.rules.groups import GroupStanding
 from signalyard_router.rules.levers import Lever, effective
 from signalyard_router.rules.plan import Progress
@@ -126,6 +127,9 @@ class Router:
         self._metrics.watch_wait(lambda: self._queueing.mean / SECOND)
         self._scoring = Scoring(upstream, journal, world.clock, self._metrics, tracer)
         self._committer = Committer(journal, world.clock, watch, tracer)
+        # a trace is one request's
+        self._gathers = settings.gather and tracer is None
+        self._batches = Batches(self._decide, upstream, self._metrics.shared)
         self._watch = watch
         self._shadow = Shadow(upstream, journal, world.clock, registry)
         self._routes: dict[str, Route] = {}
@@ -135,6 +139,7 @@ class Router:
         registry.register(TrackCollector(lambda: self._table, upstream))
         self.take(routes)
         self._in_flight = 0
+        self._requests = 0
         self._metrics.watch(lambda: self._in_flight)
         self._asked = False
         self._draining = False
@@ -171,19 +176,21 @@ class Router:
             self._refuse_late(rows, now - received)
         self._enter(len(rows))
         try:
-            asked = _Asked(self._table, received, remaining, self._wall_at(received), self._journal.now)
+            self._requests += 1
+            asked = Asked(self._requests, self._table, received, remaining, self._wall_at(received), self._journal.now)
             for row in rows:
                 self._admit(row, asked)
-            self._scoring.check(asked.cases)
             self._share_deadline(asked)
-            await self._score([case for case in asked.cases if case.problem is None])
-            return await self._settle(asked)
+            if asked.cases and self._gathers:
+                return await self._batches.join(asked)
+            (decisions,) = await self._decide([asked])
+            return decisions
         finally:
             self._leave(len(rows))
 
     # The way of a snapshot -------------------------------------------------------------------------------------------
 
-    def _admit(self, row: Row | BadRow, asked: "_Asked") -> None:
+    def _admit(self, row: Row | BadRow, asked: Asked) -> None:
         """A case for each route of the row; the stored decision where it was decided before; a proposal to reject."""
         if isinstance(row, BadRow):
             exc = error(row.problem.code, row.problem.detail, row.problem.pointer)
@@ -208,7 +215,7 @@ class Router:
                 asked.add(row, stored)
                 continue
             rung = asked.table.rung(route, row.symbol, self._journal.owner(route.name, row.symbol))
-            case = Case(row, route, rung, asked.budget(route), proposal_id)
+            case = Case(row, route, rung, asked.budget(route), proposal_id, asked.number)
             age = asked.now - row.ts_event
             if not -route.max_skew <= age <= route.max_age:
                 self._check_age(case, age)
@@ -227,7 +234,7 @@ class Router:
             text = f"it is {-age / 1e9:.3f} s ahead, clocks may differ by {route.max_skew / 1e9:g} s"
             case.problem = error(Problem.SNAPSHOT_FROM_FUTURE, text, "/ts_event").details
 
-    def _share_deadline(self, asked: "_Asked") -> None:
+    def _share_deadline(self, asked: Asked) -> None:
         """One request has one answer, so the shortest deadline of its routes holds for all of its rows.
 
         Else a slow model on one route would make the signals of another one late, and the gate refuses what is late.
@@ -247,6 +254,13 @@ class Router:
             elif isinstance(entry, Proposal):
                 entry.commit_by = commit_by(received, shortest)
 
+    async def _decide(self, batch: Sequence[Asked]) -> list[list[Decision]]:
+        """The decisions of requests that come together, the one that must be answered first before the others."""
+        cases = batch[0].cases if len(batch) == 1 else [case for asked in batch for case in asked.cases]
+        self._scoring.check(cases)
+        await self._score([case for case in cases if case.problem is None])
+        return await self._settle(batch)
+
     async def _score(self, cases: Sequence[Case]) -> None:
         """One climb for each route and first rung; the rows of a climb share its calls."""
         if not cases:
@@ -260,10 +274,12 @@ class Router:
             groups.setdefault((case.route.name, case.rung), []).append(case)
         await asyncio.gather(*map(self._scoring.climb, groups.values()))
 
-    async def _settle(self, asked: "_Asked") -> list[Decision]:
-        """Commit what has not been decided before, and answer in the order of the rows."""
+    async def _settle(self, batch: Sequence[Asked]) -> list[list[Decision]]:
+        """Commit what has not been decided before, and answer in the order of the rows; nothing, where nobody waits any more."""
+        waiting = [asked for asked in batch if not asked.gone]
         proposals = [
             self._propose(entry, asked) if isinstance(entry, Case) else entry
+            for asked in waiting
             for entry in asked.entries
             if not isinstance(entry, Decision)
         ]
@@ -272,9 +288,17 @@ class Router:
             until = min([proposal.commit_by for proposal in proposals])
             settled = await self._committer.commit(proposals, until)
         answers = iter(settled)
-        elapsed = self._clock.monotonic() - asked.received
-        decisions: list[Decision] = []
+        now = self._clock.monotonic()
         made: list[tuple[Case, Settled]] = []
+        given = {asked: self._given(asked, answers, now - asked.received, made) for asked in waiting}
+        self._shadow.decided(made)
+        return [given.get(asked, []) for asked in batch]
+
+    def _given(
+        self, asked: Asked, answers: Iterator[Settled], elapsed: int, made: list[tuple[Case, Settled]]
+    ) -> list[Decision]:
+        """A request's decisions, its own of ``answers`` taken; what was decided for the first time is put into ``made``."""
+        decisions: list[Decision] = []
         for entry, place in zip(asked.entries, asked.places, strict=True):
             if isinstance(entry, Decision):
                 decision = entry
@@ -288,7 +312,6 @@ class Router:
                     if isinstance(entry, Case):
                         made.append((entry, answer))
             decisions.append(msgspec.structs.replace(decision, row=place, elapsed_us=elapsed // 1000))
-        self._shadow.decided(made)
         self._observe(decisions, elapsed)
         return decisions
 
@@ -302,7 +325,7 @@ class Router:
             if route is not None and elapsed > route.deadline:
                 metrics.late.inc()
 
-    def _propose(self, case: Case, asked: "_Asked") -> Proposal:
+    def _propose(self, case: Case, asked: Asked) -> Proposal:
         """What the journal is asked to settle. The direction is found there, for it depends on what was settled before."""
         route, row = case.route, case.row
         proposal = Proposal(
@@ -335,7 +358,7 @@ class Router:
             self._metrics.route(route.name).confidence.observe(case.answer.confidence)
         return proposal
 
-    def _rejection(self, row: Row | BadRow, exc: SignalyardError, asked: "_Asked") -> Proposal:
+    def _rejection(self, row: Row | BadRow, exc: SignalyardError, asked: Asked) -> Proposal:
         """The proposal of a row that reached no route."""
         proposal = Proposal(
             proposal_id="",
@@ -525,7 +548,7 @@ class Router:
     async def close(self) -> None:
         """Give up what runs beside the requests. The journal and the way to the model servers are closed by whoever opened them."""
         await self._shadow.close()
-        await self._scoring.close()
+        await self._batches.close()
 
     def drain(self) -> None:
         """Turn unready. What comes all the same is still decided: a load balancer needs time to notice."""
@@ -568,45 +591,3 @@ def _session_status(sessions: Sessions, now: int) -> SessionStatus:
     return SessionStatus(
         open=span is not None, trading_day=span.trading_day if span else None, until=sessions.next_change(now)
     )
-
-
-class _Asked:
-    """A request on its way. ``entries`` are what its rows became, in order, ``places`` the rows' own; ``cases`` are those
-    that are to be scored."""
-
-    __slots__ = (
-        "budgets",
-        "cases",
-        "entries",
-        "now",
-        "places",
-        "received",
-        "remaining",
-        "request_id",
-        "table",
-        "ts_recv",
-    )
-
-    def __init__(self, table: Table, received: int, remaining: int | None, ts_recv: int, now: int) -> None:
-        self.table = table
-        self.received = received
-        self.remaining = remaining
-        self.ts_recv = ts_recv
-        self.now = now
-        self.request_id = REQUEST_ID.get()
-        self.budgets: dict[str, Budget] = {}
-        self.entries: list[Case | Decision | Proposal] = []
-        self.places: list[int] = []
-        self.cases: list[Case] = []
-
-    def add(self, row: Row | BadRow, entry: Case | Decision | Proposal) -> None:
-        """What became of a row on one of its routes."""
-        self.entries.append(entry)
-        self.places.append(row.index)
-
-    def budget(self, route: Route) -> Budget:
-        """The budget of every row that goes there."""
-        known = self.budgets.get(route.name)
-        if known is None:
-            known = self.budgets[route.name] = budget(route, self.received, self.remaining)
-        return known

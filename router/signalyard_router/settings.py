@@ -16,6 +16,9 @@ class RouterSettings:
     """The share of its deadline that a request may have waited for its turn of the event loop; beyond it, while the mean
     wait is as long, it is refused as ``overloaded``. A request takes some four turns. 1 refuses only what is late already."""
 
+    gather: bool = True
+    """Whether requests that come in one turn of the event loop are decided together. It costs a lone one a task."""
+
     wait_settle: int = 20 * MILLISECOND
     """The time constant of the mean wait, nanoseconds."""
 

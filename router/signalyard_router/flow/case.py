@@ -14,7 +14,7 @@ from signalyard_router.rules.rows import Row
 class Case(msgspec.Struct, gc=False):
     """What is known so far. Scoring ends with one of ``problem``, ``answer``, ``abstain`` or ``flat`` set.
 
-    ``rung`` is what decides, the ladder's comes after it. ``vector`` holds the row's values in the order of ``checker``'s schema.
+    ``request`` numbers the requests that were taken in. ``rung`` is what decides, the ladder's comes after it. ``vector`` holds the row's values in the order of ``checker``'s schema.
     """
 
     row: Row
@@ -22,6 +22,7 @@ class Case(msgspec.Struct, gc=False):
     rung: TrackRung
     budget: Budget
     proposal_id: str
+    request: int
     checker: Checker | None = None
     vector: list[float | None] | None = None
     problem: ProblemDetails | None = None

@@ -7,16 +7,23 @@ from operator import is_
 from signalyard.problems import Problem, SignalyardError
 from signalyard.profile import ModelCard
 from signalyard.words import Reason
-from signalyard_router.flow.calls import Calls, Share
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.metrics import FlowMetrics
 from signalyard_router.flow.steps import passed_over, tried
-from signalyard_router.ports import CallFailed, Clock, Journal, Tracer, Upstream
+from signalyard_router.ports import CallFailed, Clock, Journal, Scored, Tracer, Upstream
 from signalyard_router.rules.budget import Budget
 from signalyard_router.rules.check import Checker, refuse_unknown, unknown_feature
 from signalyard_router.rules.chunks import chunks
 from signalyard_router.rules.proposal import Answer, Step
 from signalyard_router.rules.route import FlatRung, LadderRung, ModelRung, Route, Target, TrackRung
+
+_PERHAPS_A_ROW = (
+    Problem.MODEL_FAILED,
+    Problem.MODEL_ANSWER_MALFORMED,
+    Problem.MODEL_ANSWER_WRONG_SHAPE,
+    Problem.MODEL_ANSWER_NOT_FINITE,
+)
+"""Failures that one row of a call may have caused; the other requests' rows have not earned them."""
 
 
 class Scoring:
@@ -38,11 +45,6 @@ class Scoring:
         self._checkers: dict[Target, tuple[ModelCard, Checker]] = {}
         self._names: dict[str, _Names] = {}
         self._outages: dict[tuple[str, TrackRung], int] = {}
-        self._calls = Calls(upstream, metrics.shared)
-
-    async def close(self) -> None:
-        """Wait for the calls that several requests share."""
-        await self._calls.close()
 
     def check(self, cases: Iterable[Case]) -> None:
         """Hold rows against the schema of the version that is to score them; a bad one is rejected, not degraded.
@@ -70,7 +72,7 @@ class Scoring:
                 case.problem = exc.details
 
     async def climb(self, cases: Sequence[Case]) -> None:
-        """Score cases of one route, one first rung and one budget, down the ladder while there is no answer."""
+        """Score cases of one route and one first rung, down the ladder while there is no answer, within the budget of the first."""
         route, first, budget = cases[0].route, cases[0].rung, cases[0].budget
         rungs: Sequence[LadderRung] = (first, *(rung for rung in route.ladder if rung != first))
         refused = route.on_drift == "refuse" and self._drifted(first.target)
@@ -160,16 +162,17 @@ class Scoring:
     async def _ask(
         self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], card: ModelCard, until: int
     ) -> list[Case]:
-        """One call; the answer is the cases that still wait: none of them, or all."""
+        """One call, or where a row of one request may have spoilt it for the others, one more for each; the answer is the cases that
+        still wait."""
         name = rung.track if isinstance(rung, TrackRung) else "model"
         started = self._clock.monotonic()
         budget = until - started
         try:
-            call = self._calls.score(rung.target, card, [case.vector or [] for case in cases], until)
+            call = self._upstream.score(rung.target, card, [case.vector or [] for case in cases], until)
             if self._tracer is None:
-                share = await call
+                scored = await call
             else:
-                share = await self._tracer.span(call, "call", _traced(cases[0].route, name, rung.target, len(cases)))
+                scored = await self._tracer.span(call, "call", _traced(cases[0].route, name, rung.target, len(cases)))
         except CallFailed as exc:
             elapsed = self._clock.monotonic() - started
             steps = tried(name, card, exc.tries, budget) or [
@@ -177,12 +180,18 @@ class Scoring:
             ]
             for step in steps:
                 _note(cases, step)
-            return cases
+            if exc.problem not in _PERHAPS_A_ROW or until <= self._clock.monotonic():
+                return cases
+            apart = _by_request(cases)
+            if len(apart) == 1:
+                return cases
+            left = await asyncio.gather(*(self._ask(rung, depth, part, card, until) for part in apart))
+            return [case for part in left for case in part]
         elapsed = self._clock.monotonic() - started
-        if share.scored.tries:
-            for step in tried(name, card, share.scored.tries, budget):
+        if scored.tries:
+            for step in tried(name, card, scored.tries, budget):
                 _note(cases, step)
-        self._take(rung, depth, cases, share, budget, elapsed)
+        self._take(rung, depth, cases, scored, budget, elapsed)
         return []
 
     def _take(
@@ -190,12 +199,12 @@ class Scoring:
         rung: TrackRung | ModelRung,
         depth: int,
         cases: Sequence[Case],
-        share: Share,
+        scored: Scored,
         budget: int,
         elapsed: int,
     ) -> None:
         track = rung.track if isinstance(rung, TrackRung) else None
-        scored, answer = share.scored, share.scored.rows
+        answer = scored.rows
         step = Step(
             rung=track or "model",
             result="answered",
@@ -208,7 +217,7 @@ class Scoring:
             again=bool(scored.tries),
         )
         drift = answer.version != rung.target.version
-        for index, case in enumerate(cases, start=share.first):
+        for index, case in enumerate(cases):
             case.steps.append(step)
             if depth:
                 case.degraded = track is None
@@ -330,6 +339,14 @@ def _fitting(cases: list[Case], checker: Checker, rung: str, target: Target) -> 
             case.checker = checker
             fit.append(case)
     return fit, misfit
+
+
+def _by_request(cases: list[Case]) -> list[list[Case]]:
+    """Cases by the requests that they came in."""
+    parts: dict[int, list[Case]] = {}
+    for case in cases:
+        parts.setdefault(case.request, []).append(case)
+    return list(parts.values())
 
 
 def _note(cases: list[Case], step: Step) -> list[Case]:

@@ -17,7 +17,7 @@ from signalyard_router.adapters.oip import connection, group, pool
 from signalyard_router.adapters.oip import request as asking
 from signalyard_router.adapters.oip.errors import ExpiredError
 from signalyard_router.control import board, delivery
-from signalyard_router.flow import calls, scoring
+from signalyard_router.flow import scoring
 from signalyard_router.journal import archiver, local, upkeep
 from signalyard_router.rules import budget, check, gate, groups, levers, table
 from signalyard_router.rules.units import SECOND
@@ -426,12 +426,12 @@ def _drift_unmarked() -> list[Change]:
 
 
 def _answers_mixed_up() -> list[Change]:
-    right = calls.Share
+    right = router.Router._decide
 
-    def wrong(scored: Any, first: int = 0) -> Any:
-        return right(scored, 0)
+    async def wrong(self: Any, batch: Any) -> Any:
+        return list(reversed(await right(self, batch)))
 
-    return [(calls, "Share", wrong)]
+    return [(router.Router, "_decide", wrong)]
 
 
 def _exit_against_the_group() -> list[Change]:

@@ -1,0 +1,71 @@
+"""A request on its way through the router."""
+
+import asyncio
+
+from signalyard.wire import Decision
+from signalyard_router.flow.case import Case
+from signalyard_router.flow.correlation import REQUEST_ID
+from signalyard_router.rules.budget import Budget, budget
+from signalyard_router.rules.proposal import Proposal
+from signalyard_router.rules.route import Route
+from signalyard_router.rules.rows import BadRow, Row
+from signalyard_router.rules.table import Table
+
+
+class Asked:
+    """``entries`` are what the request's rows became, in order, ``places`` the rows' own; ``cases`` are those that are to be scored.
+
+    ``done`` is what its caller waits for: a decision an entry. ``number`` is the request's own; ``now`` is the journal's time when it came, ``ts_recv`` the wall
+    clock's when it was received.
+    """
+
+    __slots__ = (
+        "budgets",
+        "cases",
+        "done",
+        "entries",
+        "now",
+        "number",
+        "places",
+        "received",
+        "remaining",
+        "request_id",
+        "table",
+        "ts_recv",
+    )
+
+    def __init__(self, number: int, table: Table, received: int, remaining: int | None, ts_recv: int, now: int) -> None:
+        self.number = number
+        self.table = table
+        self.received = received
+        self.remaining = remaining
+        self.ts_recv = ts_recv
+        self.now = now
+        self.request_id = REQUEST_ID.get()
+        self.budgets: dict[str, Budget] = {}
+        self.entries: list[Case | Decision | Proposal] = []
+        self.places: list[int] = []
+        self.cases: list[Case] = []
+        self.done: asyncio.Future[list[Decision]] | None = None
+
+    def add(self, row: Row | BadRow, entry: Case | Decision | Proposal) -> None:
+        """What became of a row on one of its routes."""
+        self.entries.append(entry)
+        self.places.append(row.index)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.done is not None and self.done.done()
+
+    @property
+    def commit_by(self) -> int:
+        """When it must be settled, monotonic nanoseconds; it has cases."""
+        return self.cases[0].budget.commit_by
+
+    def budget(self, route: Route) -> Budget:
+        """The budget of every row that goes there."""
+        known = self.budgets.get(route.name)
+        if known is None:
+            known = self.budgets[route.name] = budget(route, self.received, self.remaining)
+        return known

@@ -1,0 +1,114 @@
+"""Requests that come together and go the same way are decided together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from operator import attrgetter
+
+from signalyard._counting import Counter
+from signalyard.wire import Decision
+from signalyard_router.flow.asked import Asked
+from signalyard_router.flow.case import Case
+from signalyard_router.ports import Upstream
+from signalyard_router.rules.units import MILLISECOND
+
+_APART = MILLISECOND
+"""How far the ends of requests may lie apart that are decided together, nanoseconds; the first of them ends all."""
+
+Way = tuple[int, ...]
+Deciding = Callable[[Sequence[Asked]], Awaitable[Sequence[list[Decision]]]]
+
+
+class Batches:
+    """Gathers what comes in one turn of the event loop.
+
+    The ticks of many instruments come in bursts, and a task, a call and a commit for each cost several times what its rules cost. So
+    the requests of a turn whose rows go to the same routes and versions are one batch, as many rows as `Upstream.share` says; nobody
+    waits for requests that are still to come, nor for those that go another way.
+    """
+
+    def __init__(self, decide: Deciding, upstream: Upstream, shared: Counter) -> None:
+        self._decide = decide
+        self._upstream = upstream
+        self._shared = shared
+        self._gathering: dict[Way, list[Asked]] = {}
+        self._tasks: dict[asyncio.Task[None], None] = {}
+
+    def join(self, asked: Asked) -> asyncio.Future[list[Decision]]:
+        """Have a request decided, which has cases. Cancel the answer where nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        asked.done = loop.create_future()
+        way = _way(asked.cases)
+        batch = self._gathering.get(way)
+        if batch is None:
+            batch = self._gathering[way] = []
+            # it begins when the turn has ended, with all that have come by then
+            self._start(self._run(way, batch))
+        batch.append(asked)
+        return asked.done
+
+    async def close(self) -> None:
+        """Wait for what is under way; whoever closes the way to the model servers ends it."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+
+    async def _run(self, way: Way, batch: list[Asked]) -> None:
+        del self._gathering[way]
+        batch = [asked for asked in batch if not asked.gone]
+        if not batch:
+            return
+        if len(batch) > 1:
+            batch, *others = self._parts(batch)
+            for part in others:
+                self._start(self._answer(part))
+        await self._answer(batch)
+
+    async def _answer(self, batch: Sequence[Asked]) -> None:
+        try:
+            answers = await self._decide(batch)
+        except BaseException as exc:
+            for asked in batch:
+                if asked.done is not None and not asked.done.done():
+                    asked.done.set_exception(exc)
+            if not isinstance(exc, Exception):
+                raise
+        else:
+            for asked, decisions in zip(batch, answers, strict=True):
+                if asked.done is not None and not asked.done.done():
+                    asked.done.set_result(decisions)
+
+    def _parts(self, batch: list[Asked]) -> Iterator[list[Asked]]:
+        """What is decided together: as many rows as should share a call, of requests that must be answered at about the same time."""
+        batch.sort(key=attrgetter("commit_by"))
+        rows = sum([len(asked.cases) for asked in batch])
+        most = self._upstream.share(batch[0].cases[0].rung.target, rows)
+        part: list[Asked] = []
+        taken = 0
+        for asked in batch:
+            count = len(asked.cases)
+            if part and (taken + count > most or asked.commit_by - part[0].commit_by > _APART):
+                yield self._counted(part, taken)
+                part, taken = [], 0
+            part.append(asked)
+            taken += count
+        yield self._counted(part, taken)
+
+    def _counted(self, part: list[Asked], rows: int) -> list[Asked]:
+        if len(part) > 1:
+            self._shared.inc(rows)
+        return part
+
+
+def _way(cases: Sequence[Case]) -> Way:
+    """Which routes and versions cases go to. By identity: hashing a route takes longer than deciding on it, and a turn outlives none."""
+    first = cases[0]
+    route, rung = first.route, first.rung
+    for case in cases:
+        if case.rung is not rung or case.route is not route:
+            pairs = dict.fromkeys((id(case.route), id(case.rung)) for case in cases)
+            return tuple(part for pair in pairs for part in pair)
+    return id(route), id(rung)
