@@ -169,6 +169,23 @@ class Router:
         ``received``: when the request was fully read, monotonic nanoseconds; now, if not given. ``remaining``: how long the
         caller still waits, nanoseconds. Bad rows are rejected, never raised. Raises RouterError: overloaded, draining.
         """
+        asked = self._take_in(rows, received, remaining)
+        if self._gathers:
+            return await self._batches.join(asked)
+        (decisions,) = await self._decide([asked])
+        return decisions
+
+    def submit(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> asyncio.Future[list[Decision]]:
+        """The same for a caller without a task: what `decide` refuses is raised at once, all else is in the future.
+
+        Whoever does not wait any longer cancels it.
+        """
+        return self._batches.join(self._take_in(rows, received, remaining))
+
+    def _take_in(self, rows: Sequence[Row | BadRow], received: int | None, remaining: int | None) -> Asked:
+        """A request that is to be decided; it is in flight until it is."""
         now = self._clock.monotonic()
         if received is None:
             received = now
@@ -177,16 +194,16 @@ class Router:
         self._enter(len(rows))
         try:
             self._requests += 1
-            asked = Asked(self._requests, self._table, received, remaining, self._wall_at(received), self._journal.now)
+            asked = Asked(
+                self._requests, len(rows), self._table, received, remaining, self._wall_at(received), self._journal.now
+            )
             for row in rows:
                 self._admit(row, asked)
             self._share_deadline(asked)
-            if asked.cases and self._gathers:
-                return await self._batches.join(asked)
-            (decisions,) = await self._decide([asked])
-            return decisions
-        finally:
-            self._leave(len(rows))
+        except BaseException:
+            self._in_flight -= len(rows)
+            raise
+        return asked
 
     # The way of a snapshot -------------------------------------------------------------------------------------------
 
@@ -255,11 +272,16 @@ class Router:
                 entry.commit_by = commit_by(received, shortest)
 
     async def _decide(self, batch: Sequence[Asked]) -> list[list[Decision]]:
-        """The decisions of requests that come together, the one that must be answered first before the others."""
-        cases = batch[0].cases if len(batch) == 1 else [case for asked in batch for case in asked.cases]
-        self._scoring.check(cases)
-        await self._score([case for case in cases if case.problem is None])
-        return await self._settle(batch)
+        """The decisions of requests that come together, the one that must be answered first before the others; none for those that
+        have gone."""
+        try:
+            waiting = [asked for asked in batch if not asked.gone]
+            cases = [case for asked in waiting for case in asked.cases]
+            self._scoring.check(cases)
+            await self._score([case for case in cases if case.problem is None])
+            return await self._settle(batch)
+        finally:
+            self._in_flight -= sum([asked.rows for asked in batch])
 
     async def _score(self, cases: Sequence[Case]) -> None:
         """One climb for each route and first rung; the rows of a climb share its calls."""
@@ -577,9 +599,6 @@ class Router:
                 f"{self._in_flight} rows are in flight, at most {self._settings.max_rows_in_flight} may be",
             )
         self._in_flight += rows
-
-    def _leave(self, rows: int) -> None:
-        self._in_flight -= rows
 
     def _wall_at(self, received: int) -> int:
         """The wall clock's time at a monotonic one."""

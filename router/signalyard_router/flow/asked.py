@@ -15,7 +15,7 @@ from signalyard_router.rules.table import Table
 class Asked:
     """``entries`` are what the request's rows became, in order, ``places`` the rows' own; ``cases`` are those that are to be scored.
 
-    ``done`` is what its caller waits for: a decision an entry. ``number`` is the request's own; ``now`` is the journal's time when it came, ``ts_recv`` the wall
+    ``done`` is what its caller waits for: a decision an entry. ``number`` is the request's own, ``rows`` how many it has; ``now`` is the journal's time when it came, ``ts_recv`` the wall
     clock's when it was received.
     """
 
@@ -30,12 +30,16 @@ class Asked:
         "received",
         "remaining",
         "request_id",
+        "rows",
         "table",
         "ts_recv",
     )
 
-    def __init__(self, number: int, table: Table, received: int, remaining: int | None, ts_recv: int, now: int) -> None:
+    def __init__(
+        self, number: int, rows: int, table: Table, received: int, remaining: int | None, ts_recv: int, now: int
+    ) -> None:
         self.number = number
+        self.rows = rows
         self.table = table
         self.received = received
         self.remaining = remaining

@@ -34,9 +34,11 @@ class Batches:
         self._tasks: dict[asyncio.Task[None], None] = {}
 
     def join(self, asked: Asked) -> asyncio.Future[list[Decision]]:
-        """Have a request decided, which has cases. Cancel the answer where nobody waits for it any more."""
-        loop = asyncio.get_running_loop()
-        asked.done = loop.create_future()
+        """Have a request decided. Cancel the answer where nobody waits for it any more."""
+        asked.done = asyncio.get_running_loop().create_future()
+        if not asked.cases:
+            self._start(self._answer([asked]))
+            return asked.done
         way = _way(asked.cases)
         batch = self._gathering.get(way)
         if batch is None:
@@ -58,9 +60,6 @@ class Batches:
 
     async def _run(self, way: Way, batch: list[Asked]) -> None:
         del self._gathering[way]
-        batch = [asked for asked in batch if not asked.gone]
-        if not batch:
-            return
         if len(batch) > 1:
             batch, *others = self._parts(batch)
             for part in others:

@@ -1,5 +1,7 @@
 """What calls took lately, as far as decisions hang on it."""
 
+from math import inf
+
 _KEPT = 256
 _EVERY = 16
 _LEAST = 32
@@ -56,15 +58,16 @@ class Sharing:
     A call of several rows may take twice as long as one of a single row, and ``allowance`` (nanoseconds) besides. As long as
     full ones do not take longer, they may carry twice as many; one that does halves them. So a small model gets whole bursts in
     a call, and a large one rows by twos. Both kinds of call are held up alike by what else the router does, so that the
-    comparison holds under load, too.
+    comparison holds under load, too. Where nothing ever comes alone, the least that a row of a call took stands in for a single one.
     """
 
-    __slots__ = ("_allowance", "_most", "_single", "rows")
+    __slots__ = ("_allowance", "_least", "_most", "_single", "rows")
 
     def __init__(self, allowance: int, most: int) -> None:
         self._allowance = allowance
         self._most = most
         self._single = 0.0
+        self._least = inf
         self.rows = 2 if allowance > 0 and most > 1 else 1
         """At most so many; 1: they are not to be shared."""
 
@@ -72,9 +75,12 @@ class Sharing:
         """A call of so many rows was answered after so long."""
         if rows == 1:
             self._single = self._single + (nanoseconds - self._single) / 8 if self._single else float(nanoseconds)
-        elif self.rows == 1 or not self._single:
             return
-        elif nanoseconds > 2 * self._single + self._allowance:
+        if self.rows == 1:
+            return
+        if not self._single:
+            self._least = min(self._least, nanoseconds / rows)
+        if nanoseconds > 2 * (self._single or self._least) + self._allowance:
             self.rows = max(2, min(self.rows, rows) // 2)
         elif 2 * rows > self.rows:
             self.rows = min(self._most, 2 * self.rows)

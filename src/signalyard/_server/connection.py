@@ -4,10 +4,10 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from math import inf
-from typing import Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import httptools
 
@@ -25,8 +25,9 @@ _ID = b"\r\n" + ID_HEADER + b": "
 class Answering(Protocol):
     """Who answers requests.
 
-    It may have a method ``at_once``, too, from a request to its answer, whatever happens; to None where that would have to wait. A
-    task for each request costs more than a quick answer.
+    A task for each request costs more than a quick answer. So it may have a method ``at_once``, too, from a request to its answer,
+    whatever happens, which is called as soon as the request is read; and a method ``begin`` that also may give a `Later`, and is
+    called when all that came in one turn of the event loop has been read. Both give None where it takes a task.
     """
 
     @property
@@ -43,6 +44,14 @@ class Answering(Protocol):
         ...
 
 
+class Later(NamedTuple):
+    """An answer that was begun without a task: ``made`` makes it, whatever happens, once ``done`` is done, or was cancelled at the end
+    of the server's grace."""
+
+    done: asyncio.Future[Any]
+    made: Callable[[asyncio.Future[Any]], Answer]
+
+
 class Clock(Protocol):
     """A clock that never steps."""
 
@@ -57,14 +66,30 @@ class Connections:
     def __init__(self, app: Answering, settings: ConnectionSettings, clock: Clock) -> None:
         self.app = app
         self.at_once: Callable[[Request], Answer | None] | None = getattr(app, "at_once", None)
+        self._begin: Callable[[Request], Answer | Later | None] | None = getattr(app, "begin", None)
+        self._turn: list[tuple[Connection, Request]] = []
         self.settings = settings
         self.clock = clock
         self.metrics = app.metrics
         self.connections: dict[Connection, None] = {}
-        self.tasks: dict[asyncio.Task[None], None] = {}
+        self.tasks: dict[asyncio.Future[Any], None] = {}
         self.draining = False
         self.empty = asyncio.Event()
         self.empty.set()
+
+    def start(self, connection: "Connection", request: Request) -> None:
+        """Have a request answered whose turn has come on its connection."""
+        if self._begin is None:
+            connection.start_task(request)
+            return
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._begin_turn, self._begin)
+        self._turn.append((connection, request))
+
+    def _begin_turn(self, begin: Callable[[Request], Answer | Later | None]) -> None:
+        turn, self._turn = self._turn, []
+        for connection, request in turn:
+            connection.begin(request, begin)
 
 
 class _RefusedError(Exception):
@@ -340,10 +365,44 @@ class Connection(asyncio.Protocol):
     def _start(self, request: Request) -> None:
         self._due = inf
         self._running = request
+        self._shared.start(self, request)
+
+    def begin(self, request: Request, begin: Callable[[Request], Answer | Later | None]) -> None:
+        """Begin the answer to the request that is running."""
+        if self._lost:
+            return
+        answer = begin(request) if self._writable is None else None
+        if answer is None:
+            self.start_task(request)
+        elif isinstance(answer, Later):
+            self._shared.tasks[answer.done] = None
+            answer.done.add_done_callback(partial(self._give_later, answer.made, request))
+        else:
+            self._give(answer, request)
+
+    def start_task(self, request: Request) -> None:
+        """Answer the request that is running in a task of its own."""
         tasks = self._shared.tasks
         task = self._loop.create_task(self._answer(request))
         tasks[task] = None
         task.add_done_callback(tasks.pop)
+
+    def _give_later(
+        self, made: Callable[[asyncio.Future[Any]], Answer], request: Request, done: asyncio.Future[Any]
+    ) -> None:
+        tasks = self._shared.tasks
+        del tasks[done]
+        answer = made(done)
+        if self._writable is None:
+            self._give(answer, request)
+            return
+        task = self._loop.create_task(self._give_when_writable(self._writable, answer, request))
+        tasks[task] = None
+        task.add_done_callback(tasks.pop)
+
+    async def _give_when_writable(self, writable: asyncio.Event, answer: Answer, request: Request) -> None:
+        await writable.wait()
+        self._give(answer, request)
 
     async def _answer(self, request: Request) -> None:
         if self._lost:

@@ -37,6 +37,11 @@ class FakeRouter:
             for row in rows
         ]
 
+    def submit(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> asyncio.Future[list[Decision]]:
+        return asyncio.get_running_loop().create_task(self.decide(rows, received=received, remaining=remaining))
+
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
         return StateAnswer(now=1, epoch=1, opinions=[])
 

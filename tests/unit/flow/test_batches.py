@@ -253,6 +253,19 @@ def test_a_small_model_gets_bursts_and_a_large_one_rows_by_twos() -> None:
     assert Sharing(0, 256).rows == Sharing(MILLISECOND, 1).rows == 1
 
 
+def test_where_nothing_comes_alone_bursts_are_found_out_as_well() -> None:
+    def bursts(way: float, row: float) -> int:
+        sharing = Sharing(MILLISECOND, 256)
+        sharing.observe(int(50 * MILLISECOND), 2)  # the first finds everything cold
+        for _ in range(200):
+            sharing.observe(int((way + row * sharing.rows) * MILLISECOND), sharing.rows)
+        return sharing.rows
+
+    assert bursts(0.3, 0.002) == 256
+    assert bursts(0.3, 0.02) in (32, 64)
+    assert bursts(0.3, 5.0) in (2, 4)
+
+
 def test_a_model_that_grows_slower_is_noticed() -> None:
     sharing = Sharing(MILLISECOND, 256)
     for _ in range(20):

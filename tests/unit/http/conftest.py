@@ -35,6 +35,11 @@ class FakeRouter:
             raise self.error
         return [decision for row in rows for decision in self.decisions(row)]
 
+    def submit(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> asyncio.Future[list[Decision]]:
+        return asyncio.get_running_loop().create_task(self.decide(rows, received=received, remaining=remaining))
+
     def decisions(self, row: Row | BadRow) -> list[Decision]:
         if isinstance(row, BadRow):
             return [

@@ -1,6 +1,8 @@
 """The REST app: predictions, state, status, health, metrics."""
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from math import ceil
 from typing import Any, Protocol
 
@@ -8,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from signalyard._server.answer import Answer
+from signalyard._server.connection import Later
 from signalyard.problems import Problem, ProblemDetails, SignalyardError
 from signalyard.wire import BUDGET_HEADER, Decision, Observation, ObserveAnswer, StateAnswer
 from signalyard_router.adapters.http.answers import (
@@ -31,7 +34,7 @@ from signalyard_router.rules.admission import CallerRates
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.rules.verdict import ShadowAnswer
 from signalyard_router.wire.forms import ColumnarForm, SnapshotForm
-from signalyard_router.wire.reading import PredictReader
+from signalyard_router.wire.reading import Batch, PredictReader
 
 
 class Decider(Protocol):
@@ -45,6 +48,12 @@ class Decider(Protocol):
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
     ) -> list[Decision]:
         """A decision for every row on every route that it goes to. Raises RouterError."""
+        ...
+
+    def submit(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> asyncio.Future[list[Decision]]:
+        """The same for a caller without a task: what goes wrong at once is raised, all else is in the future."""
         ...
 
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
@@ -134,6 +143,7 @@ class App(Pages):
                 answer=(Decision, list[Decision]),
                 details={404: (RejectedDetails,), 422: (RejectedDetails,)},
                 example=EXAMPLE,
+                begin=self._begin if tracer is None else None,
             ),
             "/v1/state": Path(
                 "GET",
@@ -202,20 +212,35 @@ class App(Pages):
         return super().find(path) if place is None else (place, self.paths[place])
 
     async def _predict(self, request: Request) -> Answer:
-        received = request.received
-        left = remaining(request.headers)
-        self._router.admit(received, left)
-        batch = self._reader.read(request.body)
+        left, batch = self._admitted(request)
+        decisions: Sequence[Decision] = ()
         if batch.rows:
-            deciding = self._router.decide(batch.rows, received=received, remaining=left)
+            deciding = self._router.decide(batch.rows, received=request.received, remaining=left)
             if self._tracer is None:
                 decisions = await deciding
             else:
                 decisions = await self._tracer.request(deciding, request.headers, REQUEST_ID.get())
-        else:
-            decisions = []
+        return self._predicted(request, batch, decisions)
+
+    def _begin(self, request: Request) -> Answer | Later:
+        """The same without a task."""
+        left, batch = self._admitted(request)
+        if not batch.rows:
+            return self._predicted(request, batch, ())
+        done = self._router.submit(batch.rows, received=request.received, remaining=left)
+        return Later(done, partial(self._decided, request, batch))
+
+    def _admitted(self, request: Request) -> tuple[int | None, Batch]:
+        left = remaining(request.headers)
+        self._router.admit(request.received, left)
+        return left, self._reader.read(request.body)
+
+    def _decided(self, request: Request, batch: Batch, done: "asyncio.Future[list[Decision]]") -> Answer:
+        return self._predicted(request, batch, done.result())
+
+    def _predicted(self, request: Request, batch: Batch, decisions: Sequence[Decision]) -> Answer:
         answer = decisions_answer(decisions, batch.places, alone=batch.alone)
-        self.metrics.predict_seconds.observe((self._clock.monotonic() - received) / 1e9)
+        self.metrics.predict_seconds.observe((self._clock.monotonic() - request.received) / 1e9)
         return answer
 
     async def _state(self, request: Request) -> Answer:

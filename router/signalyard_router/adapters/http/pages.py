@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl
 from prometheus_client import CollectorRegistry
 
 from signalyard._server.answer import Answer
-from signalyard._server.connection import Connections
+from signalyard._server.connection import Connections, Later
 from signalyard._server.request import Request
 from signalyard.problems import Problem, ProblemDetails, SignalyardError, describe, error
 from signalyard_router.adapters.http.answers import json_answer, oip_answer, problem_answer
@@ -91,15 +92,44 @@ class Pages:
                 answer = _refusal(known, details, ((b"allow", known.method.encode()),))
             else:
                 answer = await self.handle(known, request)
-        except SignalyardError as exc:
-            answer = _refusal(known, exc.details)
-        except asyncio.CancelledError:
-            # only the server's shutdown cancels a request, and it waits for the answer
-            answer = _refusal(known, describe(Problem.DRAINING, "the router stopped before there was an answer"))
-        except Exception:  # noqa: BLE001 -- the last line: logged, counted, and answered without its text
-            _log.exception("event=internal_error path=%s", path if known else OTHER)
-            answer = _refusal(known, describe(Problem.INTERNAL))
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- whatever it is, it is answered
+            answer = _failed(path if known else OTHER, known, exc)
         self.metrics.answered(path if known else OTHER, answer.status)
+        return answer
+
+    def begin(self, request: Request) -> Answer | Later | None:
+        """Begin an answer where the path has a way that needs no task; else None, and nothing has been done for it."""
+        known = self.paths.get(request.path)
+        if (
+            known is None
+            or known.begin is None
+            or self._rates is not None
+            or request.query
+            or request.method != known.method
+        ):
+            return None
+        request.id = self.ids.of(request.headers)
+        token = REQUEST_ID.set(request.id)
+        answer: Answer | Later
+        try:
+            answer = known.begin(request)
+            if isinstance(answer, Later):
+                return Later(answer.done, partial(self._made, request.path, known, answer.made))
+        except Exception as exc:  # noqa: BLE001 -- as in `answer`
+            answer = _failed(request.path, known, exc)
+        finally:
+            REQUEST_ID.reset(token)
+        self.metrics.answered(request.path, answer.status)
+        return answer
+
+    def _made(
+        self, path: str, known: Path, make: Callable[[asyncio.Future[Any]], Answer], done: asyncio.Future[Any]
+    ) -> Answer:
+        try:
+            answer = make(done)
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- as in `answer`
+            answer = _failed(path, known, exc)
+        self.metrics.answered(path, answer.status)
         return answer
 
     def refusal(self, problem: Problem, detail: str, status: int | None) -> Answer:
@@ -150,6 +180,18 @@ class Pages:
                 "paths": {f"{known.method} {path}": known.summary for path, known in self.paths.items()},
             }
         )
+
+
+def _failed(path: str, known: Path | None, exc: BaseException) -> Answer:
+    """The answer where there is none."""
+    if isinstance(exc, SignalyardError):
+        return _refusal(known, exc.details)
+    if isinstance(exc, asyncio.CancelledError):
+        # only the server's shutdown cancels a request, and it waits for the answer
+        return _refusal(known, describe(Problem.DRAINING, "the router stopped before there was an answer"))
+    # the last line: logged, counted, and answered without its text
+    _log.error("event=internal_error path=%s", path, exc_info=exc)
+    return _refusal(known, describe(Problem.INTERNAL))
 
 
 def _refusal(known: Path | None, details: ProblemDetails, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from signalyard._server.answer import Answer
 from signalyard._server.bounds import HEADER_TOO_LARGE
+from signalyard._server.connection import Later
 from signalyard._server.request import Request
 from signalyard.problems import Problem
 from signalyard_router.adapters.http.statuses import STATUSES
@@ -29,7 +30,8 @@ class Path(NamedTuple):
     are. ``headers``: schemas of the headers that it reads. ``body``, ``answer``: the types of the JSON in the request and in
     the 200; several are alternatives. ``details``: what a status's problem may carry besides, where it is more than a problem.
     ``content``: the types of the 200 where it is not JSON. ``probe``: it is answered however many requests its caller sends.
-    ``oip``: errors have the Open Inference Protocol's form.
+    ``oip``: errors have the Open Inference Protocol's form. ``begin``: begins an answer without a task; it raises as the handler does,
+    and so does what makes the answer.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Path(NamedTuple):
     example: Any = None
     probe: bool = False
     oip: bool = False
+    begin: Callable[[Request], Answer | Later] | None = None
 
     def codes(self, *more: Problem) -> dict[int, list[Problem]]:
         """The problems that it may answer with, by their status."""
