@@ -16,13 +16,14 @@ from signalyard_router.flow.asked import Asked
 from signalyard_router.flow.batches import Batches
 from signalyard_router.flow.case import Case
 from signalyard_router.flow.committer import Committer
+from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, Refusal, rung_names
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.flow.shadow import Shadow
 from signalyard_router.flow.tracks import TrackCollector
 from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
-from signalyard_router.rules.admission import NEVER, Queueing
+from signalyard_router.rules.admission import NEVER, USUAL_WAIT, Queueing
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import budget, commit_by
 from signalyard_router.rules.groups import GroupStanding
@@ -157,9 +158,10 @@ class Router:
         now = self._clock.monotonic()
         wait = now - received
         self._queueing.observe(wait, now)
-        deadline = self._loosest if remaining is None else min(self._loosest, remaining)
-        if self._queueing.refuses(wait, deadline):
-            raise self._too_late(wait)
+        if wait > USUAL_WAIT:
+            deadline = self._loosest if remaining is None else min(self._loosest, remaining)
+            if self._queueing.refuses(wait, deadline):
+                raise self._too_late(wait)
 
     async def decide(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
@@ -172,7 +174,7 @@ class Router:
         asked = self._take_in(rows, received, remaining)
         if self._gathers:
             return await self._batches.join(asked)
-        (decisions,) = await self._decide([asked])
+        ((_, decisions),) = await self._decide([asked])
         return decisions
 
     def submit(
@@ -189,13 +191,21 @@ class Router:
         now = self._clock.monotonic()
         if received is None:
             received = now
-        if self._queueing.too_long(now - received, self._tightest):
+        if now - received > USUAL_WAIT and self._queueing.too_long(now - received, self._tightest):
             self._refuse_late(rows, now - received)
         self._enter(len(rows))
         try:
             self._requests += 1
+            wall = self._clock.wall() - (now - received)
             asked = Asked(
-                self._requests, len(rows), self._table, received, remaining, self._wall_at(received), self._journal.now
+                self._requests,
+                len(rows),
+                self._table,
+                received,
+                remaining,
+                wall,
+                self._journal.now,
+                REQUEST_ID.get(),
             )
             for row in rows:
                 self._admit(row, asked)
@@ -271,7 +281,7 @@ class Router:
             elif isinstance(entry, Proposal):
                 entry.commit_by = commit_by(received, shortest)
 
-    async def _decide(self, batch: Sequence[Asked]) -> list[list[Decision]]:
+    async def _decide(self, batch: Sequence[Asked]) -> list[tuple[Asked, list[Decision]]]:
         """The decisions of requests that come together, the one that must be answered first before the others; none for those that
         have gone."""
         try:
@@ -296,8 +306,8 @@ class Router:
             groups.setdefault((case.route.name, case.rung), []).append(case)
         await asyncio.gather(*map(self._scoring.climb, groups.values()))
 
-    async def _settle(self, batch: Sequence[Asked]) -> list[list[Decision]]:
-        """Commit what has not been decided before, and answer in the order of the rows; nothing, where nobody waits any more."""
+    async def _settle(self, batch: Sequence[Asked]) -> list[tuple[Asked, list[Decision]]]:
+        """Commit what has not been decided before; the answers to those who still wait, in the order of the rows."""
         waiting = [asked for asked in batch if not asked.gone]
         proposals = [
             self._propose(entry, asked) if isinstance(entry, Case) else entry
@@ -312,9 +322,9 @@ class Router:
         answers = iter(settled)
         now = self._clock.monotonic()
         made: list[tuple[Case, Settled]] = []
-        given = {asked: self._given(asked, answers, now - asked.received, made) for asked in waiting}
+        given = [(asked, self._given(asked, answers, now - asked.received, made)) for asked in waiting]
         self._shadow.decided(made)
-        return [given.get(asked, []) for asked in batch]
+        return given
 
     def _given(
         self, asked: Asked, answers: Iterator[Settled], elapsed: int, made: list[tuple[Case, Settled]]
@@ -599,10 +609,6 @@ class Router:
                 f"{self._in_flight} rows are in flight, at most {self._settings.max_rows_in_flight} may be",
             )
         self._in_flight += rows
-
-    def _wall_at(self, received: int) -> int:
-        """The wall clock's time at a monotonic one."""
-        return self._clock.wall() - (self._clock.monotonic() - received)
 
 
 def _session_status(sessions: Sessions, now: int) -> SessionStatus:

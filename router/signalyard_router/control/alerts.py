@@ -14,7 +14,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from signalyard.problems import SignalyardError
-from signalyard.words import Outcome
+from signalyard.words import REJECTED
 from signalyard_router.control.metrics import AlertMetrics, Seen
 from signalyard_router.ports import Journal, Upstream
 from signalyard_router.rules.activity import Activity, Tally
@@ -202,7 +202,7 @@ class Alerts:
             return
         watched.activity.fold(record)
         rules = watched.route.alerts
-        if rules.surge is not None and record.outcome is not Outcome.REJECTED:
+        if rules.surge is not None and record.outcome is not REJECTED:
             self._surges.fold(
                 record.route,
                 record.symbol,

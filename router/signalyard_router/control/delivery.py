@@ -44,10 +44,14 @@ class Delivery:
 
     def observe(self, records: Sequence[DecisionRecord]) -> None:
         """Count decisions that the journal has confirmed."""
+        plans = self._journal.plans
+        if not plans:
+            return
+        routes = self._router.routes
         for record in records:
-            route = self._router.routes.get(record.route)
+            route = routes.get(record.route)
             plan = route.plan if route is not None else None
-            progress = self._journal.plans.get(record.route)
+            progress = plans.get(record.route)
             if plan is None or progress is None or progress.plan != plan.id or record.assigned != plan.version:
                 continue
             if record.t >= progress.at:

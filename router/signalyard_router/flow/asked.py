@@ -2,9 +2,10 @@
 
 import asyncio
 
+import msgspec
+
 from signalyard.wire import Decision
 from signalyard_router.flow.case import Case
-from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.rules.budget import Budget, budget
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import Route
@@ -12,45 +13,26 @@ from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.rules.table import Table
 
 
-class Asked:
+class Asked(msgspec.Struct, eq=False):
     """``entries`` are what the request's rows became, in order, ``places`` the rows' own; ``cases`` are those that are to be scored.
 
-    ``done`` is what its caller waits for: a decision an entry. ``number`` is the request's own, ``rows`` how many it has; ``now`` is the journal's time when it came, ``ts_recv`` the wall
-    clock's when it was received.
+    ``number`` is the request's own, ``rows`` how many it has; ``now`` is the journal's time when it came, ``ts_recv`` the wall clock's
+    when it was received; ``done`` is what its caller waits for: a decision an entry.
     """
 
-    __slots__ = (
-        "budgets",
-        "cases",
-        "done",
-        "entries",
-        "now",
-        "number",
-        "places",
-        "received",
-        "remaining",
-        "request_id",
-        "rows",
-        "table",
-        "ts_recv",
-    )
-
-    def __init__(
-        self, number: int, rows: int, table: Table, received: int, remaining: int | None, ts_recv: int, now: int
-    ) -> None:
-        self.number = number
-        self.rows = rows
-        self.table = table
-        self.received = received
-        self.remaining = remaining
-        self.ts_recv = ts_recv
-        self.now = now
-        self.request_id = REQUEST_ID.get()
-        self.budgets: dict[str, Budget] = {}
-        self.entries: list[Case | Decision | Proposal] = []
-        self.places: list[int] = []
-        self.cases: list[Case] = []
-        self.done: asyncio.Future[list[Decision]] | None = None
+    number: int
+    rows: int
+    table: Table
+    received: int
+    remaining: int | None
+    ts_recv: int
+    now: int
+    request_id: str
+    budgets: dict[str, Budget] = {}
+    entries: list[Case | Decision | Proposal] = []
+    places: list[int] = []
+    cases: list[Case] = []
+    done: asyncio.Future[list[Decision]] | None = None
 
     def add(self, row: Row | BadRow, entry: Case | Decision | Proposal) -> None:
         """What became of a row on one of its routes."""

@@ -15,7 +15,7 @@ _APART = MILLISECOND
 """How far the ends of requests may lie apart that are decided together, nanoseconds; the first of them ends all."""
 
 Way = tuple[int, ...]
-Deciding = Callable[[Sequence[Asked]], Awaitable[Sequence[list[Decision]]]]
+Deciding = Callable[[Sequence[Asked]], Awaitable[Sequence[tuple[Asked, list[Decision]]]]]
 
 
 class Batches:
@@ -76,7 +76,7 @@ class Batches:
             if not isinstance(exc, Exception):
                 raise
         else:
-            for asked, decisions in zip(batch, answers, strict=True):
+            for asked, decisions in answers:
                 if asked.done is not None and not asked.done.done():
                     asked.done.set_result(decisions)
 

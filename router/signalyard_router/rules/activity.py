@@ -4,8 +4,10 @@ from collections import deque
 
 import msgspec
 
-from signalyard.words import Outcome, Reason
+from signalyard.words import REJECTED, Reason
 from signalyard_router.rules.record import SIGNALS, DecisionRecord
+
+_PAST_COMMIT_BY = Reason.PAST_COMMIT_BY
 
 _BUCKETS = 60
 """The window slides by a sixtieth of itself."""
@@ -62,7 +64,7 @@ class Activity:
         tally.snapshots += 1
         self.last_snapshot = t
         outcome, reason = record.outcome, record.reason
-        if outcome is Outcome.REJECTED:
+        if outcome is REJECTED:
             tally.rejected += 1
             if record.problem is not None:
                 code = record.problem.code
@@ -81,7 +83,7 @@ class Activity:
             tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
         if record.degraded or record.failover:
             tally.degraded += 1
-        if reason is Reason.PAST_COMMIT_BY or record.elapsed_us > record.budget_us > 0:
+        if reason is _PAST_COMMIT_BY or record.elapsed_us > record.budget_us > 0:
             tally.late += 1
 
     def unrecorded(self, t: int, *, answered: bool, late: bool) -> None:

@@ -13,8 +13,8 @@ from signalyard_router.rules.units import MILLISECOND, SECOND
 NEVER = 2**63
 """A deadline that nothing is too late for, nanoseconds."""
 
-_USUAL = MILLISECOND
-"""A wait of less is how an event loop works, and no queue."""
+USUAL_WAIT = MILLISECOND
+"""A wait of no more is how an event loop works, and no queue; nobody is refused for it."""
 
 _MOST_WEIGHT = 0.2
 """What a single turn of the event loop may count for in the mean."""
@@ -23,6 +23,9 @@ _HOPELESS = 3
 """How many times what it may be a wait is, when four turns of it are more than there is."""
 
 _LET_IN = 16
+
+_TURN = 100_000
+"""Requests looked at within so many nanoseconds are of one turn, and count as one."""
 
 MAX_CALLERS = 16_384
 """How many callers' credit is kept; beyond it the one that was heard least recently begins anew."""
@@ -53,16 +56,19 @@ class Queueing:
 
     def observe(self, wait: int, now: int) -> None:
         """A request was looked at ``wait`` nanoseconds after it was read."""
-        if self._at is not None:
-            self._mean += (wait - self._mean) * min(_MOST_WEIGHT, 1.0 - exp((self._at - now) / self._settle))
-        self._at = now
+        at = self._at
+        if at is None:
+            self._at = now
+        elif now - at >= _TURN:
+            self._mean += (wait - self._mean) * min(_MOST_WEIGHT, 1.0 - exp((at - now) / self._settle))
+            self._at = now
 
     def too_long(self, wait: int, deadline: int) -> bool:
         """Whether there is a queue that a request is too late for; ``deadline`` is its own, as a duration.
 
         It must have waited too long itself, so that nobody is refused once the queue is gone, and the mean must be too long.
         """
-        most = max(self._share * deadline, _USUAL)
+        most = max(self._share * deadline, USUAL_WAIT)
         return wait > most and self._mean > most
 
     def refuses(self, wait: int, deadline: int) -> bool:

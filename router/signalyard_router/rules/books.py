@@ -3,7 +3,7 @@
 import msgspec
 
 from signalyard.wire import Decision, Opinion
-from signalyard.words import Direction, Reason
+from signalyard.words import FLAT, Direction, Reason
 from signalyard_router.rules.record import SIGNALS, DecisionRecord
 from signalyard_router.rules.units import MAX_FLIPS_COUNT
 
@@ -62,13 +62,15 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
 NEVER = Instrument(newest=(0, 0))
 """Of an instrument that there was no record of."""
 
+_FLIP_LATCHED = Reason.FLIP_LATCHED
+
 _MAPPED = (Reason.NO_ANSWER, Reason.ROW_ERROR, Reason.VERSION_DRIFT)
 """Abstentions that no mapping made; they leave hysteresis as it is."""
 
 
 def is_exit(direction: Direction, position: float | None, last: Emission | None) -> bool:
     """Flat, or a smaller position of the same sign."""
-    if direction is Direction.FLAT:
+    if direction is FLAT:
         return True
     return (
         last is not None
@@ -86,7 +88,7 @@ def turns(direction: Direction, last: Emission | None) -> bool:
 
 def changes(direction: Direction, side: Direction | None) -> bool:
     """Whether a direction is another side than the one that was last taken; flat is none."""
-    return direction is not Direction.FLAT and side is not None and side is not direction
+    return direction is not FLAT and side is not None and side is not direction
 
 
 def next_instrument(before: Instrument | None, record: DecisionRecord, decision: Decision) -> Instrument:
@@ -96,12 +98,12 @@ def next_instrument(before: Instrument | None, record: DecisionRecord, decision:
     settled = (*state.settled, decision) if state.newest == place else (decision,)
     mapped = record.reason not in _MAPPED and not record.reduce_only
     held = record.direction if mapped else state.held
-    latched = state.latched or (record.reason is Reason.FLIP_LATCHED and not record.group)
+    latched = state.latched or (record.reason is _FLIP_LATCHED and not record.group)
     emission, opinion, flips = state.emission, state.opinion, state.flips
     if record.outcome in SIGNALS and record.direction is not None and record.signal_id is not None:
         if turns(record.direction, emission):
             flips = (*flips[1 - MAX_FLIPS_COUNT :], record.t)
-        flat = record.direction is Direction.FLAT
+        flat = record.direction is FLAT
         emission = Emission(
             record.direction,
             (emission.side if emission else None) if flat else record.direction,

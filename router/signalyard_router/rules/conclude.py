@@ -4,7 +4,7 @@ Not before: hysteresis starts from what the newest decision of the instrument le
 be settled ahead of it, in the same request or from another one.
 """
 
-from signalyard.words import Direction, Reason
+from signalyard.words import FLAT, Direction, Reason
 from signalyard_router.rules.filters import objection
 from signalyard_router.rules.mapping import direction_of, position_of
 from signalyard_router.rules.proposal import Proposal
@@ -16,7 +16,7 @@ def conclude(proposal: Proposal, held: Direction | None) -> None:
     if mapping is None or filters is None:
         return
     if proposal.reduce_only:
-        proposal.position = position_of(Direction.FLAT, None, mapping.position_max)
+        proposal.position = position_of(FLAT, None, mapping.position_max)
     elif answer is not None:
         proposal.held = held
         proposal.direction = direction_of(answer.score, held, mapping)

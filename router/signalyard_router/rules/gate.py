@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from signalyard.wire import Decision, Opinion
-from signalyard.words import Direction, Outcome, Reason
+from signalyard.words import ABSTAINED, EMITTED, FLAT, PAPER, REJECTED, SUPPRESSED, Direction, Reason
 from signalyard_router.rules.books import (
     NEVER,
     Emission,
@@ -161,7 +161,7 @@ class Gate:
         """The version that was to decide when the instrument's position was last opened or kept; None while it is flat."""
         instrument = self._instruments.get((self._in_force(route), symbol))
         emission = instrument.emission if instrument else None
-        return None if emission is None or emission.direction is Direction.FLAT else emission.assigned
+        return None if emission is None or emission.direction is FLAT else emission.assigned
 
     @property
     def routes(self) -> dict[str, RouteRecord]:
@@ -230,7 +230,7 @@ class Gate:
         A proposal with a model's answer gets its direction here, from what was settled last; see `conclude`.
         """
         if proposal.problem is not None:
-            return Settlement(Outcome.REJECTED)
+            return Settlement(REJECTED)
         kept = book(proposal.route, proposal.rules.paper)
         state = self._instruments.get((kept, proposal.symbol))
         conclude(proposal, state.held if state is not None else None)
@@ -242,7 +242,7 @@ class Gate:
         if state is not None and (proposal.ts_event, proposal.sequence) < state.newest:
             return _suppressed(Reason.OUT_OF_ORDER)
         if proposal.abstain is not None:
-            return Settlement(Outcome.ABSTAINED, proposal.abstain)
+            return Settlement(ABSTAINED, proposal.abstain)
         if proposal.direction is None:
             raise ValueError(f"proposal {proposal.proposal_id} has neither direction nor problem nor reason to abstain")
         return self._admit_direction(proposal, proposal.direction, kept, state, now)
@@ -262,8 +262,8 @@ class Gate:
             if not reduces:
                 return _suppressed(Reason.PAUSED)
         if proposal.reduce_only:
-            if last is None or last.direction is Direction.FLAT:
-                return Settlement(Outcome.ABSTAINED, Reason.NO_ANSWER)
+            if last is None or last.direction is FLAT:
+                return Settlement(ABSTAINED, Reason.NO_ANSWER)
             if _reached(self._flats.get(kept), Rate(rules.flats_per_minute, MINUTE), now):
                 return _suppressed(Reason.FLAT_CEILING, reduces=reduces)
         if proposal.objection is not None and not exempt:
@@ -295,11 +295,11 @@ class Gate:
         previous = last.seq if last else 0
         handover = (
             last is not None
-            and last.direction is not Direction.FLAT
+            and last.direction is not FLAT
             and bool(last.assigned)
             and last.assigned != proposal.assigned
         )
-        outcome = Outcome.PAPER if rules.paper else Outcome.EMITTED
+        outcome = PAPER if rules.paper else EMITTED
         return Settlement(outcome, reduces=reduces, seq=previous + 1, prev_seq=previous, handover=handover)
 
     def _in_group(
@@ -315,7 +315,7 @@ class Gate:
         group, symbol = member.group, proposal.symbol
         if last is not None and last.direction is direction and now < last.at + group.window:
             return _suppressed(Reason.DUPLICATE, reduces=reduces, duplicate_of=last.signal_id, group=group.name)
-        exits = reduces and last is not None and last.direction is not Direction.FLAT
+        exits = reduces and last is not None and last.direction is not FLAT
 
         def look(kept: str) -> Instrument | None:
             return self._instruments.get((kept, symbol))
@@ -354,7 +354,7 @@ class Gate:
 
         Where it is not ``final``, and may be taken back, nothing is forgotten for its sake before `forget`.
         """
-        if record.outcome is Outcome.REJECTED:
+        if record.outcome is REJECTED:
             return None
         key = (book(record.route, record.paper), record.symbol)
         before = self._instruments.get(key)
@@ -377,7 +377,7 @@ class Gate:
         if flat:
             _note(self._flats, key[0], record.t)
         throttles = ""
-        if record.reason is Reason.RATE_LIMITED:
+        if record.reason is _RATE_LIMITED:
             kept = group_book(record.group, record.paper) if record.group else key[0]
             throttles = kept if kept not in self._throttled else ""
             self._throttled |= {kept}
@@ -390,8 +390,8 @@ class Gate:
 
     def _take_sides(self, record: DecisionRecord, counted: str) -> tuple[Key, Sides | None] | None:
         """Fold a decision into the sides of its group; the answer is what was there before."""
-        latches = bool(record.group) and record.reason is Reason.FLIP_LATCHED
-        signals_side = counted and record.direction is not None and record.direction is not Direction.FLAT
+        latches = bool(record.group) and record.reason is _FLIP_LATCHED
+        signals_side = counted and record.direction is not None and record.direction is not FLAT
         if not latches and not signals_side:
             return None
         key = (counted or group_book(record.group, record.paper), record.symbol)
@@ -610,6 +610,8 @@ class Gate:
                 self._outlasting.pop(decision.proposal_id, None)
 
 
+_RATE_LIMITED, _FLIP_LATCHED = Reason.RATE_LIMITED, Reason.FLIP_LATCHED
+
 _WITHOUT_PLACE = (Reason.PAST_COMMIT_BY, Reason.SUPERSEDED, Reason.OUT_OF_ORDER)
 """Refused before they took a place in the order: they change nothing but what is remembered of themselves."""
 
@@ -617,9 +619,7 @@ _WITHOUT_PLACE = (Reason.PAST_COMMIT_BY, Reason.SUPERSEDED, Reason.OUT_OF_ORDER)
 def _suppressed(
     reason: Reason, *, reduces: bool = False, duplicate_of: str | None = None, group: str = "", against: str = ""
 ) -> Settlement:
-    return Settlement(
-        Outcome.SUPPRESSED, reason, reduces=reduces, duplicate_of=duplicate_of, group=group, against=against
-    )
+    return Settlement(SUPPRESSED, reason, reduces=reduces, duplicate_of=duplicate_of, group=group, against=against)
 
 
 def _reached(times: Sequence[int] | None, limit: Rate, now: int) -> bool:

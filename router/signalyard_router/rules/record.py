@@ -7,7 +7,7 @@ import msgspec
 
 from signalyard.problems import ProblemDetails
 from signalyard.wire import Decision, Signal
-from signalyard.words import Direction, Outcome, Reason, Track
+from signalyard.words import EMITTED, PAPER, Direction, Outcome, Reason, Track
 from signalyard_router.rules.compare import Pair
 from signalyard_router.rules.inference import Call, Wire
 from signalyard_router.rules.levers import Action, Latch, Lever
@@ -16,7 +16,7 @@ from signalyard_router.rules.proposal import Input, Proposal, Step
 
 VERSION = 1
 
-SIGNALS = (Outcome.EMITTED, Outcome.PAPER)
+SIGNALS = (EMITTED, PAPER)
 """The outcomes that are a signal to the gate: they open windows, count towards limits and carry sequence numbers."""
 
 
@@ -432,8 +432,8 @@ def decision_of(record: DecisionRecord) -> Decision:
         record.route,
         record.proposal_id,
         record.elapsed_us,
-        signal_of(record) if outcome is Outcome.EMITTED else None,
-        signal_of(record) if outcome is Outcome.PAPER else None,
+        signal_of(record) if outcome is EMITTED else None,
+        signal_of(record) if outcome is PAPER else None,
         record.duplicate_of,
         record.problem,
     )

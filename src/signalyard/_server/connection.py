@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from http import HTTPStatus
 from math import inf
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import httptools
+import msgspec
 
 from signalyard._server import plain
 from signalyard._server.answer import Answer
@@ -44,7 +45,7 @@ class Answering(Protocol):
         ...
 
 
-class Later(NamedTuple):
+class Later(msgspec.Struct, frozen=True):
     """An answer that was begun without a task: ``made`` makes it, whatever happens, once ``done`` is done, or was cancelled at the end
     of the server's grace."""
 

@@ -8,7 +8,7 @@ import msgspec
 from signalyard._server.answer import Answer
 from signalyard.problems import Problem, ProblemDetails, describe
 from signalyard.wire import Decision
-from signalyard.words import Outcome
+from signalyard.words import REJECTED, Outcome
 from signalyard_router.adapters.http.statuses import STATUSES
 from signalyard_router.wire.places import Places
 from signalyard_router.wire.writing import decisions_body, placed
@@ -48,7 +48,7 @@ def decisions_answer(decisions: Sequence[Decision], places: Places, *, alone: bo
     """The answer to a predict request: one decision where it was one snapshot that one route took, else a list."""
     decisions = placed(decisions, places)
     decision = decisions[0] if alone and len(decisions) == 1 else None
-    if decision is None or decision.outcome is not Outcome.REJECTED or decision.problem is None:
+    if decision is None or decision.outcome is not REJECTED or decision.problem is None:
         return Answer(200, b"application/json", decisions_body(decisions, alone=alone))
     return _problem(
         RejectedDetails(
