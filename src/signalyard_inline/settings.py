@@ -1,6 +1,6 @@
 """What a router in process can be told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
@@ -34,6 +34,8 @@ class InlineSettings:
 
     def of_router(self) -> ProcessSettings:
         """The part that concerns the router."""
+        # models of this process share no calls, so a snapshot that waited for others would gain nothing
+        router = replace(self.router, gather=False)
         return ProcessSettings(
-            routes=self.routes, archive=self.archive, upkeep=self.upkeep, router=self.router, journal=self.journal
+            routes=self.routes, archive=self.archive, upkeep=self.upkeep, router=router, journal=self.journal
         )
