@@ -149,7 +149,7 @@ class LocalJournal:
         self._waiting_rows = 0
         self._notes: deque[ShadowNote] = deque()
         self._scheduled = False
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[Any] | None = None
         try:
             world.disk.make_folder(settings.folder)
             release = world.disk.lock(f"{settings.folder}/lock")
@@ -434,6 +434,7 @@ class LocalJournal:
         group = Group(self._tail.digest, self._tail.digest)
         try:
             self._settle(batches, group)
+            self._encode(group)
         except Exception:  # noqa: BLE001 -- whatever it was, those who wait are told
             # A value that cannot be written must not leave everybody who waits without an answer, nor half of it in the gate.
             _log.exception("event=settle_failed folder=%s", self._settings.folder)
@@ -498,16 +499,22 @@ class LocalJournal:
                     group.decisions.append(None)
                     group.undos.append(self._apply(record))
                     answers.append(record)
-                line, group.digest = encode(record, group.digest)
-                group.lines.append(line)
                 group.records.append(record)
             group.answers.append((batch, answers))
+
+    def _encode(self, group: Group) -> None:
+        """Make the lines of what was settled."""
+        digest, lines, records = group.digest, group.lines, group.records
+        for record in records:
+            line, digest = encode(record, digest)
+            lines.append(line)
         # Notes never cause a write of their own: a decision that comes just then would have to wait for it.
-        for _ in range(min(len(self._notes), _NOTES // 10) if group.lines else 0):
-            seq += 1
-            note = shadow_record(self._notes.popleft(), seq=seq, t=group.records[-1].t)
-            line, group.digest = encode(note, group.digest)
-            group.lines.append(line)
+        if self._notes and records:
+            for seq, _ in enumerate(range(min(len(self._notes), _NOTES // 10)), start=records[-1].seq + 1):
+                note = shadow_record(self._notes.popleft(), seq=seq, t=records[-1].t)
+                line, digest = encode(note, digest)
+                lines.append(line)
+        group.digest = digest
 
     def _decide(self, proposal: Proposal, seq: int, now: int, monotonic: int) -> DecisionRecord:
         """What a proposal becomes, given all that was settled before it."""

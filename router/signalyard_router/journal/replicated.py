@@ -9,7 +9,7 @@ input and steps.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,8 @@ from signalyard_router.ports import Appended, JournalInDoubt, LogEntry, Place, S
 from signalyard_router.rules.documents import parse_document
 from signalyard_router.rules.gate import Gate
 from signalyard_router.rules.inference import Call
+from signalyard_router.rules.levers import Lever
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.record import (
     SIGNALS,
@@ -57,11 +59,31 @@ _log = logging.getLogger("signalyard.router.journal")
 
 
 class _Sent(msgspec.Struct):
-    """A group that is on its way to the log, or in doubt."""
+    """A group that is on its way to the log, or in doubt. ``place`` is the one that it was settled on."""
 
-    position: int
+    place: Place
+    entry: LogEntry
     group: Group
+    answer: asyncio.Future[Appended]
+    timer: asyncio.TimerHandle
     landed: bool = False
+    proposals: frozenset[str] | None = None
+    instruments: frozenset[tuple[str, str]] | None = None
+
+    def holds(self, proposal_id: str) -> bool:
+        """Whether a proposal is in it."""
+        if self.proposals is None:
+            self.proposals = frozenset(record.proposal_id for record in self._decisions())
+        return proposal_id in self.proposals
+
+    def moves(self, route: str, symbol: str) -> bool:
+        """Whether something of an instrument is in it."""
+        if self.instruments is None:
+            self.instruments = frozenset((record.route, record.symbol) for record in self._decisions())
+        return (route, symbol) in self.instruments
+
+    def _decisions(self) -> list[DecisionRecord]:
+        return [record for record in self.group.records if isinstance(record, DecisionRecord)]
 
 
 class ReplicatedJournal(LocalJournal):
@@ -91,6 +113,7 @@ class ReplicatedJournal(LocalJournal):
         self._stalled = False
         self._heard = 0
         self._sent: dict[str, _Sent] = {}
+        self._ahead: _Sent | None = None
         self._owed: list[Record] = []
         self._decisions: deque[tuple[int, int]] = deque()
         self._remembered = 0
@@ -113,6 +136,48 @@ class ReplicatedJournal(LocalJournal):
     @property
     def prompt(self) -> bool:
         return False
+
+    # What is ahead of the log ----------------------------------------------------------------------------------------
+
+    # A group of decisions stays in the gate while it is on its way to the log: nearly always it arrives, and need not be folded twice.
+    # Whoever looks at the gate before that takes it out first, but for those who ask for what it does not touch.
+
+    @property
+    def _gate(self) -> Gate:
+        if self._ahead is not None:
+            self._fall_back()
+        return self._state
+
+    @_gate.setter
+    def _gate(self, gate: Gate) -> None:
+        self._fall_back()
+        self._state = gate
+
+    def _fall_back(self) -> None:
+        """The gate as the log has it."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._take_back(ahead.group)
+
+    def settled(self, proposal_id: str) -> Decision | None:
+        if self._ahead is not None and self._ahead.holds(proposal_id):
+            return None
+        return self._state.settled(proposal_id)
+
+    def owner(self, route: str, symbol: str) -> str | None:
+        if self._ahead is not None and self._ahead.moves(route, symbol):
+            self._fall_back()
+        return self._state.owner(route, symbol)
+
+    @property
+    def levers(self) -> Sequence[Lever]:
+        return self._state.levers
+
+    @property
+    def plans(self) -> Mapping[str, Progress]:
+        return self._state.plans
+
+    # What is known ---------------------------------------------------------------------------------------------------
 
     @property
     def place(self) -> Place:
@@ -263,7 +328,11 @@ class ReplicatedJournal(LocalJournal):
         if sent is not None:
             sent.landed = True
             records: Sequence[Record] = sent.group.records
-            self._take_in(sent.group)
+            if self._ahead is sent:
+                self._ahead = None
+                self._state.forget()
+            else:
+                self._take_in(sent.group)
         else:
             records = [decode(f"entry {entry.position} of the log", 0, line) for line in entry.body.split(b"\n")]
             self.sharing_metrics.foreign.inc()
@@ -273,7 +342,7 @@ class ReplicatedJournal(LocalJournal):
         self._place = Place(self._place.epoch, entry.position, entry.token)
         self._heard = max(self._heard, entry.position)
         if self._sent:
-            self._sent = {token: kept for token, kept in self._sent.items() if kept.position > entry.position}
+            self._sent = {token: kept for token, kept in self._sent.items() if kept.entry.position > entry.position}
         if sent is not None and sent.group.before == self._tail.digest and not self._owed:
             self._write_lines(records, sent.group.lines, sent.group.digest)
         else:
@@ -384,48 +453,101 @@ class ReplicatedJournal(LocalJournal):
         if not self.pay():
             self._answer_failure(batches, f"records of before wait for {self._settings.folder}")
             return
-        self._writing = asyncio.get_running_loop().create_task(self._commit(batches))
-
-    async def _commit(self, batches: list[Batch]) -> None:
         try:
-            await self._append(batches)
+            sent = self._send(batches, insist=False)
+        except Exception:  # noqa: BLE001 -- whatever it was, those who wait are told
+            self._unsettled(batches)
+        else:
+            if sent is not None:
+                self._writing = sent.answer
+                sent.answer.add_done_callback(lambda _: self._came(batches, sent))
+
+    def _came(self, batches: list[Batch], sent: _Sent) -> None:
+        """The first answer is there. Nearly always that was all; a task is for what takes more than one."""
+        if sent.landed and sent.answer.exception() is None and sent.answer.result() is Appended.DONE:
+            sent.timer.cancel()
+            self._writing, self._stalled = None, False
+            self._answer(sent.group)
+            if self._waiting:
+                self._flush()
+        else:
+            self._writing = asyncio.get_running_loop().create_task(self._commit(batches, sent))
+
+    def _unsettled(self, batches: list[Batch]) -> None:
+        _log.exception("event=settle_failed log=%s", self._log.name)
+        self._answer_failure(batches, "a record could not be made")
+
+    async def _commit(self, batches: list[Batch], sent: _Sent) -> None:
+        try:
+            await self._append(batches, sent)
         except JournalInDoubt as exc:
             self._answer_failure(batches, exc.detail, in_doubt=True)
         except RouterError as exc:
             self._answer_failure(batches, exc.detail)
         except Exception:  # noqa: BLE001 -- whatever it was, those who wait are told
-            _log.exception("event=settle_failed log=%s", self._log.name)
-            self._answer_failure(batches, "a record could not be made")
+            self._unsettled(batches)
         finally:
             self._writing = None
             if self._waiting:
                 self._flush()
 
-    async def _append(self, batches: list[Batch]) -> None:
-        """Settle and append until it is known what became of the batches. Raises RouterError: in no record; JournalInDoubt."""
+    def _send(self, batches: list[Batch], *, insist: bool) -> _Sent | None:
+        """Settle batches and send what comes of it to the log. None where there is nothing to send: then they are answered."""
+        place, group = self._place, Group(self._tail.digest, self._tail.digest)
+        sent: _Sent | None = None
+        try:
+            self._settle(batches, group)
+            if not all(isinstance(record, CallRecord) for record in group.records):
+                sent = self._begin(place, group, insist=insist)
+            else:
+                self._encode(group)
+        finally:
+            if sent is not None and None not in group.decisions:
+                self._ahead = sent
+            else:
+                self._take_back(group)
+        if sent is None:
+            # Calls that are passed through are nobody else's business, and may be large.
+            if group.records:
+                self._write_lines(group.records, group.lines, group.digest)
+            self._answer(group)
+        return sent
+
+    def _begin(self, place: Place, group: Group, *, insist: bool) -> _Sent:
+        """Send a group's entry. What is not needed for that is done while the log is at work."""
+        entry = self._entry([record for record in group.records if not isinstance(record, CallRecord)])
+        signals = [
+            _encoder.encode(decision.signal)
+            for decision in group.decisions
+            if decision is not None and decision.signal is not None
+        ]
+        loop = asyncio.get_running_loop()
+        answer = self._log.append(place, entry, signals, insist=insist)
+        timer = loop.call_later(self._sharing.patience_seconds, self._stall)
+        sent = self._sent[entry.token] = _Sent(place, entry, group, answer, timer)
+        loop.call_soon(self._prepare, sent)
+        return sent
+
+    def _prepare(self, sent: _Sent) -> None:
+        """Make the lines that are written once the entry is in the log."""
+        group = sent.group
+        try:
+            self._encode(group)
+        except Exception:  # noqa: BLE001 -- the entry is on its way, and what it holds could be written
+            _log.exception("event=record_unwritable log=%s", self._log.name)
+            group.lines, group.records = [], [_slim(record) for record in group.records]
+
+    async def _append(self, batches: list[Batch], sent: _Sent) -> None:
+        """Wait until it is known what became of the batches, and settle and send them again where others were first. Raises RouterError:
+        in no record; JournalInDoubt."""
         tried: list[_Sent] = []
         losses = late = 0
         while True:
-            group = Group(self._tail.digest, self._tail.digest)
-            try:
-                self._settle(batches, group)
-            finally:
-                self._take_back(group)
-            shared = [record for record in group.records if not isinstance(record, CallRecord)]
-            if not shared:
-                # Calls that are passed through are nobody else's business, and may be large.
-                if group.records:
-                    self._write_lines(group.records, group.lines, group.digest)
-                self._answer(group)
-                return
-            place = self._place
-            entry = self._entry(shared)
-            sent = _Sent(entry.position, group)
-            self._sent[entry.token] = sent
+            place = sent.place
             tried.append(sent)
-            became = await self._became(place, entry, group, insist=losses >= _LOSSES)
+            became = await self._became(sent)
             if became is Appended.DONE and not sent.landed and place == self._place:
-                self._fold_entry(entry)
+                self._fold_entry(sent.entry)
             landed = next((one for one in tried if one.landed), None)
             if landed is not None:
                 self._answer(landed.group)
@@ -437,7 +559,7 @@ class ReplicatedJournal(LocalJournal):
             if became is not None:
                 # It is certain that this one is not in the log; of one in doubt it is not.
                 tried.remove(sent)
-                self._sent.pop(entry.token, None)
+                self._sent.pop(sent.entry.token, None)
             match became:
                 case Appended.BEHIND:
                     losses += 1
@@ -459,25 +581,25 @@ class ReplicatedJournal(LocalJournal):
             if all(batch.done.done() for batch in batches):
                 return  # nobody waits any more, and each was told that it is not known
             _begin_again(batches)
+            again = self._send(batches, insist=losses >= _LOSSES)
+            if again is None:
+                return
+            sent = again
 
-    async def _became(self, place: Place, entry: LogEntry, group: Group, *, insist: bool) -> Appended | None:
+    async def _became(self, sent: _Sent) -> Appended | None:
         """What became of an entry; None where no answer came. Raises RouterError."""
-        signals = [
-            _encoder.encode(decision.signal)
-            for decision in group.decisions
-            if decision is not None and decision.signal is not None
-        ]
-        timer = asyncio.get_running_loop().call_later(self._sharing.patience_seconds, self._stall)
         try:
-            return await self._log.append(place, entry, signals, insist=insist)
+            return await sent.answer
         except JournalInDoubt:
             return None
         except RouterError:
-            self._sent.pop(entry.token, None)
+            self._sent.pop(sent.entry.token, None)
             raise
         finally:
-            timer.cancel()
+            sent.timer.cancel()
             self._stalled = False
+            if not sent.landed:
+                self._fall_back()
 
     async def _rejoined(self, *, in_doubt: bool) -> None:
         """Wait until the log has been read again. Raises RouterError, or JournalInDoubt."""
@@ -498,12 +620,9 @@ class ReplicatedJournal(LocalJournal):
             self._answer_failure(batches, f"the log {self._log.name} does not answer")
 
     def _entry(self, records: Sequence[Record]) -> LogEntry:
-        slim = [
-            msgspec.structs.replace(record, input=None, steps=()) if isinstance(record, DecisionRecord) else record
-            for record in records
-        ]
         token = self._world.random_bytes(12).hex()
-        return LogEntry(self._place.position + 1, token, b"\n".join(map(_encoder.encode, slim)))
+        body = b"\n".join([_encoder.encode(_slim(record)) for record in records])
+        return LogEntry(self._place.position + 1, token, body)
 
     def _decide(self, proposal: Proposal, seq: int, now: int, monotonic: int) -> DecisionRecord:
         record = super()._decide(proposal, seq, now, monotonic)
@@ -543,6 +662,11 @@ class ReplicatedJournal(LocalJournal):
 
     def _at(self) -> tuple[int, int]:
         return self._place.epoch, self._place.position
+
+
+def _slim(record: Record) -> Record:
+    """A record with no more than folding needs."""
+    return msgspec.structs.replace(record, input=None, steps=()) if isinstance(record, DecisionRecord) else record
 
 
 def _begin_again(batches: Sequence[Batch]) -> None:

@@ -9,8 +9,7 @@
 -- microseconds fit. Everything is read and judged before the first write, for a script is not rolled back.
 
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'position', 'token', 'server', 'turn', 'until')
-local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if head[1] ~= ARGV[1] or head[4] ~= server then
+if head[1] ~= ARGV[1] or not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. head[4], 1, true) then
   return 'lost'
 end
 
