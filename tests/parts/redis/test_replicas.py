@@ -74,6 +74,28 @@ async def test_signals_stand_in_the_stream_as_they_are_answered(redis_server, tm
     await one.close()
 
 
+async def test_an_entry_is_told_to_the_others_alone_and_who_is_gone_is_forgotten(redis_server, tmp_path):
+    one = await RedisReplica(redis_server.url, "one", tmp_path / "one").start()
+    two = await RedisReplica(redis_server.url, "two", tmp_path / "two").start()
+    heard = {replica: [] for replica in (one, two)}
+    for replica, positions in heard.items():
+
+        def listen(push, log=replica.log, positions=positions):
+            positions.append(int(push[2].split(b" ")[1]))
+            log._on_push(push)
+
+        replica.log._connection._on_push = listen
+    # An answer comes behind all that others appended before: whoever commits last has heard them.
+    for number, replica in enumerate((one, two, one, two, one, two), start=1):
+        await replica.commit(signal(number, symbol=f"I{number}.X"))
+    assert (heard[one][:2], heard[two]) == ([2, 4], [1, 3, 5])
+    assert len(rows(redis_server, "SMEMBERS", one.log._ears)) == 2
+    await two.close()
+    await one.commit(signal(7))
+    assert rows(redis_server, "SMEMBERS", one.log._ears) == [one.log._me.encode()]
+    await one.close()
+
+
 async def test_a_killed_server_refuses_at_once_and_what_it_kept_binds_after_a_hold(redis_server, tmp_path):
     one = await RedisReplica(redis_server.url, "one", tmp_path / "one", log=QUICK).start()
     two = await RedisReplica(redis_server.url, "two", tmp_path / "two", log=QUICK).start()

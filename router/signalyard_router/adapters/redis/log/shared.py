@@ -1,6 +1,6 @@
 """The shared log on Redis: a stream of entries, and beside it its head, the newest state, and a stream of signals.
 
-One connection carries commands and what is published, so an answer never overtakes an entry that was appended before it.
+One connection carries commands and what others append, so an answer never overtakes an entry that was appended before it.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ class RedisLog:
         self._address = address_of(settings.url)
         keys = f"{{{settings.prefix}}}"
         self._head, self._log, self._kept = f"{keys}:head", f"{keys}:log", f"{keys}:state"
-        self._signals, self._offers = f"{keys}:signals", f"{keys}:offers"
+        self._signals, self._offers, self._ears = f"{keys}:signals", f"{keys}:offers", f"{keys}:ears"
         # Channels are the same in every database.
-        self._channel = f"{keys}:{self._address.database}:entries"
+        self._channels = f"{keys}:{self._address.database}:entries:"
         self._scripts = {name: _Script(name) for name in ("append", "state", "begin", "keep", "offer")}
         self._append_sha1 = self._scripts["append"].sha1
         self._me = world.random_bytes(8).hex()
@@ -98,8 +98,9 @@ class RedisLog:
             raise error(Problem.INVALID_SETTING, text, "/journal-redis")
         for script in self._scripts.values():
             await connection.ask("SCRIPT", "LOAD", script.text)
-        connection.subscribe(self._channel)
-        await connection.ask("PING")
+        # In this order: an ear that nobody is at is forgotten with the next entry.
+        connection.subscribe(f"{self._channels}{self._me}")
+        await connection.ask("SADD", self._ears, self._me)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -189,6 +190,9 @@ class RedisLog:
 
         def then(reply: Any) -> None:
             timer.cancel()
+            if reply == b"done" and self._reader is not None:
+                # At once, and not by the answer: the next thing that is read may be another's entry behind this one.
+                self._reader.took(place.epoch, entry)
             if answer.done():
                 return
             if isinstance(reply, bytes):
@@ -205,10 +209,11 @@ class RedisLog:
             then,
             "EVALSHA",
             self._append_sha1,
-            "3",
+            "4",
             self._head,
             self._log,
             self._signals,
+            self._ears,
             str(place.epoch),
             str(place.position),
             place.token,
@@ -220,7 +225,7 @@ class RedisLog:
             str(fence),
             self._turn,
             str(self._settings.signals_kept),
-            self._channel,
+            self._channels,
             *signals,
         )
         return answer
