@@ -1,10 +1,10 @@
 """The router. `Router.decide` reads as a snapshot's way: admit, check, score, propose, commit, answer."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -285,26 +285,28 @@ class Router:
         """The decisions of requests that come together, the one that must be answered first before the others; none for those that
         have gone."""
         try:
-            waiting = [asked for asked in batch if not asked.gone]
-            cases = [case for asked in waiting for case in asked.cases]
+            cases = [case for asked in batch if not asked.gone for case in asked.cases]
             self._scoring.check(cases)
-            await self._score([case for case in cases if case.problem is None])
+            climbs = self._climbs([case for case in cases if case.problem is None])
+            if len(climbs) == 1:
+                await climbs[0]
+            elif climbs:
+                await asyncio.gather(*climbs)
             return await self._settle(batch)
         finally:
             self._in_flight -= sum([asked.rows for asked in batch])
 
-    async def _score(self, cases: Sequence[Case]) -> None:
+    def _climbs(self, cases: Sequence[Case]) -> list[Coroutine[Any, Any, None]]:
         """One climb for each route and first rung; the rows of a climb share its calls."""
         if not cases:
-            return
+            return []
         first = cases[0]
         if all(case.rung is first.rung and case.route is first.route for case in cases):
-            await self._scoring.climb(cases)
-            return
+            return [self._scoring.climb(cases)]
         groups: dict[tuple[str, TrackRung], list[Case]] = {}
         for case in cases:
             groups.setdefault((case.route.name, case.rung), []).append(case)
-        await asyncio.gather(*map(self._scoring.climb, groups.values()))
+        return [self._scoring.climb(group) for group in groups.values()]
 
     async def _settle(self, batch: Sequence[Asked]) -> list[tuple[Asked, list[Decision]]]:
         """Commit what has not been decided before; the answers to those who still wait, in the order of the rows."""

@@ -39,6 +39,15 @@ class Asked(msgspec.Struct, eq=False):
         self.entries.append(entry)
         self.places.append(row.index)
 
+    def settle(self, answer: list[Decision] | BaseException) -> None:
+        """Tell its caller, if one waits."""
+        if self.done is None:
+            return
+        if isinstance(answer, BaseException):
+            self.done.set_exception(answer)
+        else:
+            self.done.set_result(answer)
+
     @property
     def gone(self) -> bool:
         """Whether nobody waits for it any more."""

@@ -1,7 +1,7 @@
 """Requests that come together and go the same way are decided together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from operator import attrgetter
 
 from signalyard._counting import Counter
@@ -35,16 +35,17 @@ class Batches:
 
     def join(self, asked: Asked) -> asyncio.Future[list[Decision]]:
         """Have a request decided. Cancel the answer where nobody waits for it any more."""
-        asked.done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        asked.done = loop.create_future()
         if not asked.cases:
-            self._start(self._answer([asked]))
+            self._start(loop, [asked], None)
             return asked.done
         way = _way(asked.cases)
         batch = self._gathering.get(way)
         if batch is None:
             batch = self._gathering[way] = []
             # it begins when the turn has ended, with all that have come by then
-            self._start(self._run(way, batch))
+            self._start(loop, batch, way)
         batch.append(asked)
         return asked.done
 
@@ -53,32 +54,40 @@ class Batches:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+    def _start(self, loop: asyncio.AbstractEventLoop, batch: list[Asked], way: Way | None) -> None:
+        self._tasks[loop.create_task(self._answer(batch, way))] = None
 
-    async def _run(self, way: Way, batch: list[Asked]) -> None:
-        del self._gathering[way]
-        if len(batch) > 1:
-            batch, *others = self._parts(batch)
-            for part in others:
-                self._start(self._answer(part))
-        await self._answer(batch)
-
-    async def _answer(self, batch: Sequence[Asked]) -> None:
+    async def _answer(self, batch: list[Asked], way: Way | None) -> None:
+        """Decide a batch, or what is to be decided together of all that came ``way``."""
         try:
+            if way is not None:
+                batch = self._gathered(way)
             answers = await self._decide(batch)
         except BaseException as exc:
             for asked in batch:
-                if asked.done is not None and not asked.done.done():
-                    asked.done.set_exception(exc)
+                if not asked.gone:
+                    asked.settle(exc)
             if not isinstance(exc, Exception):
                 raise
         else:
             for asked, decisions in answers:
-                if asked.done is not None and not asked.done.done():
-                    asked.done.set_result(decisions)
+                if not asked.gone:
+                    asked.settle(decisions)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None, "it runs in a task"
+            # not by a callback, which would cost another turn
+            del self._tasks[task]
+
+    def _gathered(self, way: Way) -> list[Asked]:
+        """What is decided here of those that came one way; the others are on theirs."""
+        batch = self._gathering.pop(way)
+        if len(batch) > 1:
+            batch, *others = self._parts(batch)
+            loop = asyncio.get_running_loop()
+            for part in others:
+                self._start(loop, part, None)
+        return batch
 
     def _parts(self, batch: list[Asked]) -> Iterator[list[Asked]]:
         """What is decided together: as many rows as should share a call, of requests that must be answered at about the same time."""

@@ -118,7 +118,10 @@ class Scoring:
         asked, misfits = _fitting(cases, self._checker(target, card), name, target)
         if not asked:
             return misfits
-        unanswered = await self._in_chunks(rung, depth, asked, card, until)
+        if len(asked) == 1:
+            unanswered = await self._ask(rung, depth, asked, card, until)
+        else:
+            unanswered = await self._in_chunks(rung, depth, asked, card, until)
         if unanswered:
             unanswered = await self._again(rung, depth, unanswered, card, until)
         if len(unanswered) == len(asked):
@@ -131,7 +134,7 @@ class Scoring:
         self, rung: TrackRung | ModelRung, depth: int, cases: list[Case], card: ModelCard, until: int
     ) -> list[Case]:
         """As many calls as the budget asks for; the answer is the cases that still wait."""
-        most = self._upstream.chunk(rung.target, until - self._clock.monotonic()) if len(cases) > 1 else 1
+        most = self._upstream.chunk(rung.target, until - self._clock.monotonic())
         if len(cases) <= most:
             return await self._ask(rung, depth, cases, card, until)
         parts = [cases[part] for part in chunks(len(cases), most)]

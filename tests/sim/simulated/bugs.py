@@ -429,7 +429,8 @@ def _answers_mixed_up() -> list[Change]:
     right = router.Router._decide
 
     async def wrong(self: Any, batch: Any) -> Any:
-        return list(reversed(await right(self, batch)))
+        answers = await right(self, batch)
+        return [(asked, other) for (asked, _), (_, other) in zip(answers, reversed(answers), strict=True)]
 
     return [(router.Router, "_decide", wrong)]
 
