@@ -14,7 +14,7 @@ class RouterSettings:
 
     max_wait_share: float = 0.1
     """The share of its deadline that a request may have waited for its turn of the event loop; beyond it, while the mean
-    wait is as long, it is refused as ``overloaded``. A request takes some four turns. 1 refuses only what is late already."""
+    wait is as long, it is refused as ``overloaded``. A request takes some five turns. 1 refuses only what is late already."""
 
     gather: bool = True
     """Whether requests that come in one turn of the event loop are decided together. It costs a lone one a task."""

@@ -19,8 +19,8 @@ USUAL_WAIT = MILLISECOND
 _MOST_WEIGHT = 0.2
 """What a single turn of the event loop may count for in the mean."""
 
-_HOPELESS = 3
-"""How many times what it may be a wait is, when four turns of it are more than there is."""
+_HOPELESS = 2
+"""How many times what it may be a wait is, when five turns of it are all that there is."""
 
 _LET_IN = 16
 
@@ -34,8 +34,8 @@ MAX_CALLERS = 16_384
 class Queueing:
     """How long requests wait between being read and being looked at, and whether that leaves them time enough.
 
-    On one thread this wait is the length of a turn of the event loop, and a request passes through some four turns: it is
-    started, its model's answer is read, its record is written, it is answered. So a request whose wait is more than a share of
+    On one thread this wait is the length of a turn of the event loop, and a request passes through some five turns: its
+    batch is begun, its model's answer is read, its record is written, it is settled, it is answered. So a request whose wait is more than a share of
     its deadline may well be answered late, and making it wait longer makes the others late too.
 
     The mean is weighted by time, not by requests: one long turn, a garbage collection or a large body, holds many requests up
