@@ -19,7 +19,7 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ScoredRows
 from signalyard.wire import BUDGET_HEADER
 from signalyard_runtimes.features import Matrix, to_values
-from signalyard_runtimes.lanes.target import Targets, asked, error_answer, scored_body
+from signalyard_runtimes.lanes.target import SMALL_BYTES, Target, Targets, asked, error_answer, scored_body
 from signalyard_runtimes.mlserver import budget
 
 _LENGTH = b"inference-header-content-length"
@@ -52,14 +52,49 @@ class _Head(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Head).decode
 
 
+class _Query(msgspec.Struct, frozen=True, gc=False):
+    """A request of this lane: ``values`` are [rows, one a column], ``binary`` the outputs to give, and whether as bytes."""
+
+    target: Target
+    call: budget.Call
+    columns: tuple[str, ...]
+    values: Matrix
+    id: str | None
+    binary: dict[str, bool]
+
+
 class BinaryLane:
     """Answers the requests that carry the extension's header."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
 
+    def at_once(self, request: Request) -> Answer | None:
+        """The answer to a small request for a single row, None to any other one: nothing has been scored or counted then."""
+        if len(request.body) > SMALL_BYTES:
+            return None
+        try:
+            query = self._query(request)
+            if query is None or len(query.values) != 1:
+                return None
+            scored = query.target.score_row(query.call, query.columns, query.values[0].tolist())
+        except SignalyardError as exc:
+            return error_answer(exc)
+        return _answer(scored, query.id, query.binary)
+
     async def answer(self, request: Request) -> Answer | None:
         """The answer, None where the request is none of the extension's, or there is no such model."""
+        try:
+            query = self._query(request)
+            if query is None:
+                return None
+            scored = await query.target.score(query.call, query.columns, query.values)
+        except SignalyardError as exc:
+            return error_answer(exc)
+        return _answer(scored, query.id, query.binary)
+
+    def _query(self, request: Request) -> _Query | None:
+        """What is asked for, None as `answer` says. Raises CallerError."""
         length = next((value for name, value in request.headers if name == _LENGTH), None)
         path = asked(request.path)
         if length is None or path is None or request.method != "POST":
@@ -69,17 +104,18 @@ class BinaryLane:
         target = self._targets.find(path)
         if target is None:
             return None
-        try:
-            seconds = next((budget.parse(value) for name, value in request.headers if name == _BUDGET_HEADER), None)
-            head, rest = _split(length, request.body)
-            columns, values = _read(head, rest)
-            binary = _wanted(head, target.model.scorer.outputs)
-            arrived = request.received / 1e9
-            call = budget.Call(arrived, None if seconds is None else arrived + seconds)
-            scored = await target.score(call, columns, values)
-        except SignalyardError as exc:
-            return error_answer(exc)
-        return _answer(scored, head.id, binary)
+        seconds = next((budget.parse(value) for name, value in request.headers if name == _BUDGET_HEADER), None)
+        head, rest = _split(length, request.body)
+        columns, values = _read(head, rest)
+        arrived = request.received / 1e9
+        return _Query(
+            target=target,
+            call=budget.Call(arrived, None if seconds is None else arrived + seconds),
+            columns=columns,
+            values=values,
+            id=head.id,
+            binary=_wanted(head, target.model.scorer.outputs),
+        )
 
 
 def _split(length: bytes, body: bytes) -> tuple[_Head, bytes]:

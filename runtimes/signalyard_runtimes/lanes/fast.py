@@ -4,6 +4,7 @@ Its form is narrower than the protocol: no field that it does not know, one flat
 it is no error here but somebody else's: MLServer's path answers it.
 """
 
+import struct
 from functools import lru_cache
 from typing import Literal
 
@@ -18,14 +19,22 @@ from signalyard._server.request import Request
 from signalyard.problems import SignalyardError
 from signalyard.profile import ScoredRows
 from signalyard.wire import BUDGET_HEADER
-from signalyard_runtimes.lanes.target import JSON, Lookup, Target, asked, error_answer, request_id, scored_body
+from signalyard_runtimes.features import Matrix
+from signalyard_runtimes.lanes.target import (
+    JSON,
+    SMALL_BYTES,
+    Lookup,
+    Target,
+    asked,
+    error_answer,
+    request_id,
+    scored_body,
+)
 from signalyard_runtimes.mlserver import budget
 
 _BUDGET_HEADER = BUDGET_HEADER.encode()
 # With these a body is not what it seems.
 _ENCODED = frozenset((b"content-encoding", b"inference-header-content-length"))
-_SMALL_BYTES = 16 * 1024
-"""A body of more is not looked at for a single row: beside what it takes to read, a task costs nothing."""
 
 
 class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -70,7 +79,7 @@ class FastLane:
 
     def at_once(self, request: Request) -> Answer | None:
         """The answer to a small request for a single row, None to any other one: nothing has been scored or counted then."""
-        if len(request.body) > _SMALL_BYTES:
+        if len(request.body) > SMALL_BYTES:
             return None
         query = self._read(request)
         return None if query is None or query.rows != 1 else _answer_row(query)
@@ -82,9 +91,8 @@ class FastLane:
             return None
         if query.rows == 1:
             return _answer_row(query)
-        values = np.array(query.data, dtype=np.float64).reshape(query.rows, len(query.columns))
         try:
-            scored = await query.target.score(query.call, query.columns, values)
+            scored = await query.target.score(query.call, query.columns, _matrix(query))
         except SignalyardError as exc:
             return error_answer(exc)
         return Answer(200, JSON, dumps(scored_body(scored, query.id)))
@@ -124,13 +132,25 @@ class FastLane:
         return _Query(target, call, columns, rows, tensor.data, plain.id)
 
 
-@remembered(longest=_SMALL_BYTES, most=256)
+@remembered(longest=SMALL_BYTES, most=256)
 def _columns(parameters: bytes) -> tuple[str, ...] | None:
     """The columns that a tensor's parameters name, None where these are not of the profile."""
     try:
         return profile.decode_columns(_decode_parameters(parameters).columns)
     except (ValueError, RecursionError, SignalyardError):
         return None
+
+
+def _matrix(query: _Query) -> Matrix:
+    """The values, NaN for missing."""
+    data = query.data
+    values = np.empty((query.rows, len(query.columns)))
+    try:
+        # It takes a third of the time in which numpy reads a list.
+        struct.pack_into(f"{len(data)}d", values, 0, *data)
+    except struct.error:  # some are missing
+        values[:] = np.array(data, dtype=np.float64).reshape(values.shape)
+    return values
 
 
 def _answer_row(query: _Query) -> Answer:

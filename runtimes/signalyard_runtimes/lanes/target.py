@@ -23,6 +23,8 @@ from signalyard_runtimes.mlserver.model import BundleModel
 from signalyard_runtimes.mlserver.planes import BundlePlane, PlaneMetrics
 
 JSON = b"application/json"
+SMALL_BYTES = 16 * 1024
+"""A body of more is not looked at for a single row: beside what it takes to read, a task costs nothing."""
 
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 

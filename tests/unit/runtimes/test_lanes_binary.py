@@ -1,5 +1,6 @@
 """The binary tensor data extension: the numbers that JSON gets, and a clear word where the bytes do not fit."""
 
+import asyncio
 import gzip
 import json
 import struct
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from signalyard._server.request import Request
 from signalyard._server.testing import exchange
 from signalyard_runtimes.lanes.binary import BinaryLane
 from signalyard_runtimes.lanes.front import Front
@@ -136,3 +138,21 @@ def test_a_length_that_is_none(front: Front, length: str) -> None:
     status, answer, _ = ask(front, head(), ROWS.tobytes(), length=length)
     assert status == 400
     assert "must say how many of the body's" in answer["error"]
+
+
+def test_a_row_alone_gets_what_it_gets_among_others_and_at_once(rest: Any) -> None:
+    lane = BinaryLane(Targets(rest.registry, rest.data_plane))
+
+    def request(rows: Any) -> Request:
+        text = json.dumps(head(rows)).encode()
+        headers = ((b"inference-header-content-length", str(len(text)).encode()),)
+        return Request("POST", "/v2/models/rb-trend/infer", headers=headers, body=text + rows.tobytes())
+
+    together = asyncio.run(lane.answer(request(ROWS)))
+    assert together is not None
+    assert lane.at_once(request(ROWS)) is None
+    for place in range(len(ROWS)):
+        alone = lane.at_once(request(ROWS[place : place + 1]))
+        assert alone is not None
+        outputs = [output["data"][0] for output in json.loads(alone.body)["outputs"]]
+        assert outputs == [output["data"][place] for output in json.loads(together.body)["outputs"]]
