@@ -8,7 +8,6 @@ import socket
 import subprocess
 from pathlib import Path
 
-import lightgbm
 import numpy as np
 import pytest
 from tests.pages.commands import fenced, scripts
@@ -81,6 +80,8 @@ def end(group):
 
 def model(folder):
     """A model of the features that the page's bundle has."""
+    import lightgbm  # here: every process that runs tests reads this file, and this takes seconds
+
     random = np.random.default_rng(7)
     x = np.column_stack((random.normal(3500, 10, 500), random.normal(size=500), random.integers(0, 400, 500)))
     y = (x[:, 1] > 0).astype(int)

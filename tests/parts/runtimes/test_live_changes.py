@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
-import lightgbm
 import numpy as np
 import pytest
 import requests
-from mlserver.grpc import dataplane_pb2 as pb
-from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from signalyard import profile
 from signalyard.profile import Feature, FeatureSchema
@@ -58,6 +55,8 @@ class Live(NamedTuple):
 
 def booster() -> bytes:
     """200 trees of 63 leaves, on as few rows as give them."""
+    import lightgbm  # here: every process that runs tests reads this file, and this takes seconds
+
     random = np.random.default_rng(7)
     x = random.normal(size=(1500, len(FEATURES)))
     parameters = {
@@ -194,6 +193,9 @@ def test_a_bad_bundle_disturbs_nobody(live: Live) -> None:
 
 
 def test_the_same_by_grpc(live: Live) -> None:
+    from mlserver.grpc import dataplane_pb2 as pb
+    from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
     nine = live.put("8", "by grpc")
     with grpc.insecure_channel(live.grpc) as channel:
         stub = GRPCInferenceServiceStub(channel)

@@ -19,8 +19,6 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from mlserver.grpc import dataplane_pb2 as pb
-from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client.parser import text_string_to_metric_families
 
 from signalyard import profile
@@ -217,6 +215,10 @@ def test_budgets(served: Served) -> None:
 
 
 def remote(served: Served, *values: float, version: str = "8", **more: Any) -> Any:
+    # here: every process that runs tests reads this file, and MLServer takes seconds
+    from mlserver.grpc import dataplane_pb2 as pb
+    from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
     parameters = {"columns": pb.InferParameter(string_param='["close","ret_5"]')}
     features = pb.ModelInferRequest.InferInputTensor(
         name="features", datatype="FP64", shape=[len(values) // 2, 2], parameters=parameters
@@ -268,6 +270,9 @@ def test_grpc_errors_say_whose_fault_they_are(
 
 
 def test_grpc_readiness_and_metadata(served: Served) -> None:
+    from mlserver.grpc import dataplane_pb2 as pb
+    from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
     with grpc.insecure_channel(served.grpc) as channel:
         stub = GRPCInferenceServiceStub(channel)
         assert stub.ServerReady(pb.ServerReadyRequest(), timeout=10).ready
