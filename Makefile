@@ -87,8 +87,7 @@ $(CHECKERS)/usr/bin/%:
 test: setup $(VENV)/charts/.ready $(STANDINS:%=$(VENV)/%/.ready) $(MISSING) ## unit tests, simulated worlds, tests with real parts, charts, rules; no cluster, no Docker, under eight minutes
 	@echo "== stage 1: unit"; $(DEV)/pytest -q -n 2 tests/unit
 	@echo "== stage 2: simulated worlds"; $(DEV)/pytest -q -n 2 tests/sim
-	@# they wait for processes half of the time
-	@echo "== stage 3: real parts"; $(DEV)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/parts
+	@echo "== stage 3: real parts"; $(DEV)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/parts
 	@echo "== stage 4: charts"; $(CHARTS)/pytest -q -n 2 tests/chart
 	@echo "== stage 5: rules and dashboards"; $(DEV)/pytest -q -n 2 tests/rules
 
