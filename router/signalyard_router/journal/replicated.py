@@ -327,6 +327,7 @@ class ReplicatedJournal(LocalJournal):
         sent = self._sent.get(entry.token)
         if sent is not None:
             sent.landed = True
+            self._prepare(sent)
             records: Sequence[Record] = sent.group.records
             if self._ahead is sent:
                 self._ahead = None
@@ -529,8 +530,10 @@ class ReplicatedJournal(LocalJournal):
         return sent
 
     def _prepare(self, sent: _Sent) -> None:
-        """Make the lines that are written once the entry is in the log."""
+        """Make the lines that are written once the entry is in the log; once, for the answer may be read before the loop's next turn."""
         group = sent.group
+        if group.lines:
+            return
         try:
             self._encode(group)
         except Exception:  # noqa: BLE001 -- the entry is on its way, and what it holds could be written

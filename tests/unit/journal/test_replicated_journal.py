@@ -536,3 +536,31 @@ def test_whatever_happens_nothing_that_left_is_repeated_and_all_agree(seed):
             await verify(replica.world.disk, "j")
 
     run(scenario, seed)
+
+
+def test_an_answer_that_is_read_before_the_loops_next_turn_finds_the_lines_written():
+    """A loop looks at its sockets before it comes to what was called soon."""
+
+    async def scenario(sim):
+        server, one = await replicas(sim, "one")
+
+        def append(place, entry, signals, *, insist):
+            loop = asyncio.get_running_loop()
+            answer = loop.create_future()
+
+            def read():
+                became = server.append(one.log, place, entry, signals, insist)
+                one.journal.took(place.epoch, entry)
+                answer.set_result(became)
+
+            loop.call_soon(read)
+            return answer
+
+        one.log.append = append
+        for number in range(3):
+            (decision,) = await one.commit(signal(number, symbol=f"I{number}.X"))
+            assert decision.signal
+        assert [record.proposal_id for record in written(one)] == [f"{number:032x}" for number in range(3)]
+        assert all(record.input is not None for record in written(one))
+
+    run(scenario)
