@@ -344,7 +344,7 @@ class ReplicatedJournal(LocalJournal):
         self._heard = max(self._heard, entry.position)
         if self._sent:
             self._sent = {token: kept for token, kept in self._sent.items() if kept.entry.position > entry.position}
-        if sent is not None and sent.group.before == self._tail.digest and not self._owed:
+        if sent is not None and sent.group.lines and sent.group.before == self._tail.digest and not self._owed:
             self._write_lines(records, sent.group.lines, sent.group.digest)
         else:
             self._store(records)

@@ -25,12 +25,11 @@ def signal(number, direction="long", *, symbol="rb.X", route="r", ts_event=None,
         received=0,
         route=route,
         revision="1",
-        input=Input(columns_json(("a",)), (float(number),)),
         direction=Direction(direction),
         answer=Answer(0.5, 0.75, "m", "7", "sha256:7", "stable", False),
         commit_by=2**62,
         rules=rules,
-        **more,
+        **{"input": Input(columns_json(("a",)), (float(number),)), **more},
     )
 
 

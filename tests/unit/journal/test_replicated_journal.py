@@ -14,7 +14,7 @@ from signalyard_router.journal.verify import verify
 from signalyard_router.ports import JournalInDoubt
 from signalyard_router.rules.levers import Order
 from signalyard_router.rules.plan import Progress
-from signalyard_router.rules.proposal import Answer
+from signalyard_router.rules.proposal import Answer, Input, columns_json
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.units import MINUTE, SECOND, Rate
@@ -564,3 +564,23 @@ def test_an_answer_that_is_read_before_the_loops_next_turn_finds_the_lines_writt
         assert all(record.input is not None for record in written(one))
 
     run(scenario)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_record_that_cannot_be_written_whole_is_written_as_the_others_have_it(early, caplog):
+    """It is on its way to the log by then, and counts."""
+
+    async def scenario(sim):
+        _, one = await replicas(sim, "one")
+        if early:
+            # the answer is there before the lines are made
+            one.journal._prepare, prepare = lambda sent: prepare(sent) if sent.landed else None, one.journal._prepare
+        (decision,) = await one.commit(signal(1, input=Input(columns_json(("a",)), (object(),))))
+        assert decision.signal
+        (record,) = written(one)
+        assert (record.proposal_id, record.input) == (decision.proposal_id, None)
+        (decision,) = await one.commit(signal(2, symbol="other.X"))
+        assert written(one)[1].input is not None
+
+    run(scenario)
+    assert "event=record_unwritable" in caplog.text
