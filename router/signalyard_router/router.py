@@ -14,7 +14,7 @@ from signalyard.wire import Columnar, Decision, Observation, ObserveAnswer, Snap
 from signalyard.words import Direction, Track
 from signalyard_router.flow.asked import Asked
 from signalyard_router.flow.batches import Batches
-from signalyard_router.flow.case import Case
+from signalyard_router.flow.case import Case, go_one_way
 from signalyard_router.flow.committer import Committer
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.drift import DriftCollector
@@ -23,7 +23,7 @@ from signalyard_router.flow.scoring import Scoring
 from signalyard_router.flow.shadow import Shadow
 from signalyard_router.flow.tracks import TrackCollector
 from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
-from signalyard_router.rules.admission import NEVER, USUAL_WAIT, Queueing
+from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import budget, commit_by
 from signalyard_router.rules.groups import GroupStanding
@@ -158,10 +158,9 @@ class Router:
         now = self._clock.monotonic()
         wait = now - received
         self._queueing.observe(wait, now)
-        if wait > USUAL_WAIT:
-            deadline = self._loosest if remaining is None else min(self._loosest, remaining)
-            if self._queueing.refuses(wait, deadline):
-                raise self._too_late(wait)
+        deadline = self._loosest if remaining is None else min(self._loosest, remaining)
+        if self._queueing.refuses(wait, deadline):
+            raise self._too_late(wait)
 
     async def decide(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
@@ -191,7 +190,7 @@ class Router:
         now = self._clock.monotonic()
         if received is None:
             received = now
-        if now - received > USUAL_WAIT and self._queueing.too_long(now - received, self._tightest):
+        if self._queueing.too_long(now - received, self._tightest):
             self._refuse_late(rows, now - received)
         self._enter(len(rows))
         try:
@@ -300,8 +299,7 @@ class Router:
         """One climb for each route and first rung; the rows of a climb share its calls."""
         if not cases:
             return []
-        first = cases[0]
-        if all(case.rung is first.rung and case.route is first.route for case in cases):
+        if go_one_way(cases):
             return [self._scoring.climb(cases)]
         groups: dict[tuple[str, TrackRung], list[Case]] = {}
         for case in cases:

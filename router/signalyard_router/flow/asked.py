@@ -40,8 +40,8 @@ class Asked(msgspec.Struct, eq=False):
         self.places.append(row.index)
 
     def settle(self, answer: list[Decision] | BaseException) -> None:
-        """Tell its caller, if one waits."""
-        if self.done is None:
+        """Tell its caller, if one still waits."""
+        if self.done is None or self.done.done():
             return
         if isinstance(answer, BaseException):
             self.done.set_exception(answer)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from signalyard._counting import Counter
 from signalyard.wire import Decision
 from signalyard_router.flow.asked import Asked
-from signalyard_router.flow.case import Case
+from signalyard_router.flow.case import Case, go_one_way
 from signalyard_router.ports import Upstream
 from signalyard_router.rules.units import MILLISECOND
 
@@ -65,14 +65,12 @@ class Batches:
             answers = await self._decide(batch)
         except BaseException as exc:
             for asked in batch:
-                if not asked.gone:
-                    asked.settle(exc)
+                asked.settle(exc)
             if not isinstance(exc, Exception):
                 raise
         else:
             for asked, decisions in answers:
-                if not asked.gone:
-                    asked.settle(decisions)
+                asked.settle(decisions)
         finally:
             task = asyncio.current_task()
             assert task is not None, "it runs in a task"
@@ -113,10 +111,7 @@ class Batches:
 
 def _way(cases: Sequence[Case]) -> Way:
     """Which routes and versions cases go to. By identity: hashing a route takes longer than deciding on it, and a turn outlives none."""
-    first = cases[0]
-    route, rung = first.route, first.rung
-    for case in cases:
-        if case.rung is not rung or case.route is not route:
-            pairs = dict.fromkeys((id(case.route), id(case.rung)) for case in cases)
-            return tuple(part for pair in pairs for part in pair)
-    return id(route), id(rung)
+    if go_one_way(cases):
+        return id(cases[0].route), id(cases[0].rung)
+    pairs = dict.fromkeys((id(case.route), id(case.rung)) for case in cases)
+    return tuple(part for pair in pairs for part in pair)

@@ -1,5 +1,7 @@
 """One snapshot on one route, on its way through the router."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from signalyard.problems import ProblemDetails
@@ -31,3 +33,12 @@ class Case(msgspec.Struct, gc=False):
     flat: bool = False
     degraded: bool = False
     steps: list[Step] = []
+
+
+def go_one_way(cases: Sequence[Case]) -> bool:
+    """Whether all of these, of which there are some, go to one route, and to one version first."""
+    route, rung = cases[0].route, cases[0].rung
+    for case in cases:  # noqa: SIM110 -- a generator takes twice as long for one case
+        if case.rung is not rung or case.route is not route:
+            return False
+    return True

@@ -509,9 +509,10 @@ class LocalJournal:
             line, digest = encode(record, digest)
             lines.append(line)
         # Notes never cause a write of their own: a decision that comes just then would have to wait for it.
-        if self._notes and records:
-            for seq, _ in enumerate(range(min(len(self._notes), _NOTES // 10)), start=records[-1].seq + 1):
-                note = shadow_record(self._notes.popleft(), seq=seq, t=records[-1].t)
+        if records:
+            last = records[-1]
+            for number in range(min(len(self._notes), _NOTES // 10)):
+                note = shadow_record(self._notes.popleft(), seq=last.seq + 1 + number, t=last.t)
                 line, digest = encode(note, digest)
                 lines.append(line)
         group.digest = digest

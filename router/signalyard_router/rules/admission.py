@@ -13,7 +13,7 @@ from signalyard_router.rules.units import MILLISECOND, SECOND
 NEVER = 2**63
 """A deadline that nothing is too late for, nanoseconds."""
 
-USUAL_WAIT = MILLISECOND
+_USUAL = MILLISECOND
 """A wait of no more is how an event loop works, and no queue; nobody is refused for it."""
 
 _MOST_WEIGHT = 0.2
@@ -68,7 +68,7 @@ class Queueing:
 
         It must have waited too long itself, so that nobody is refused once the queue is gone, and the mean must be too long.
         """
-        most = max(self._share * deadline, USUAL_WAIT)
+        most = max(self._share * deadline, _USUAL)
         return wait > most and self._mean > most
 
     def refuses(self, wait: int, deadline: int) -> bool:

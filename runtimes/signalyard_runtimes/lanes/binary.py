@@ -19,7 +19,7 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.profile import ScoredRows
 from signalyard.wire import BUDGET_HEADER
 from signalyard_runtimes.features import Matrix, to_values
-from signalyard_runtimes.lanes.target import SMALL_BYTES, Target, Targets, asked, error_answer, scored_body
+from signalyard_runtimes.lanes.target import Target, Targets, asked, error_answer, scored_body
 from signalyard_runtimes.mlserver import budget
 
 _LENGTH = b"inference-header-content-length"
@@ -70,9 +70,7 @@ class BinaryLane:
         self._targets = targets
 
     def at_once(self, request: Request) -> Answer | None:
-        """The answer to a small request for a single row, None to any other one: nothing has been scored or counted then."""
-        if len(request.body) > SMALL_BYTES:
-            return None
+        """The answer to a request for a single row, None to any other one: nothing has been scored or counted then."""
         try:
             query = self._query(request)
             if query is None or len(query.values) != 1:

@@ -78,9 +78,7 @@ class FastLane:
         self._last: tuple[msgspec.Raw, tuple[str, ...] | None] = msgspec.Raw(), None
 
     def at_once(self, request: Request) -> Answer | None:
-        """The answer to a small request for a single row, None to any other one: nothing has been scored or counted then."""
-        if len(request.body) > SMALL_BYTES:
-            return None
+        """The answer to a request for a single row, None to any other one: nothing has been scored or counted then."""
         query = self._read(request)
         return None if query is None or query.rows != 1 else _answer_row(query)
 

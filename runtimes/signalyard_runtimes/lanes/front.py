@@ -14,7 +14,7 @@ from signalyard._server.answer import Answer
 from signalyard._server.request import Request
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard_runtimes.lanes import asgi
-from signalyard_runtimes.lanes.target import JSON, error_answer
+from signalyard_runtimes.lanes.target import JSON, SMALL_BYTES, error_answer
 from signalyard_runtimes.mlserver.errors import status
 from signalyard_runtimes.mlserver.metrics import HttpMetrics
 from signalyard_runtimes.mlserver.rest import INTERNAL, App
@@ -35,7 +35,7 @@ class Lane(Protocol):
 
 @runtime_checkable
 class PromptLane(Lane, Protocol):
-    """One that has some answers without a wait."""
+    """One that has some answers without a wait, and is asked for them where a body is small."""
 
     def at_once(self, request: Request) -> Answer | None:
         """The answer, None where the request is not for this lane or has to wait."""
@@ -54,6 +54,8 @@ class Front:
 
     def at_once(self, request: Request) -> Answer | None:
         """The answer, whatever happens; None where it has to wait, and nothing has been done for it."""
+        if len(request.body) > SMALL_BYTES:
+            return None
         for lane in self._prompt:
             try:
                 answer = lane.at_once(request)
