@@ -274,6 +274,13 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     multiple=True,
     help="ZeroMQ address of a publisher of snapshots; may be repeated.",
 )
+@_option(
+    "--busy-poll",
+    "BUSY_POLL",
+    type=_DURATION,
+    default="0s",
+    help="For how long after each request the event loop does not sleep; it takes a core of its own, and answers sooner.",
+)
 @_option("--drain", "DRAIN", type=_DURATION, default="10s", help="How long a shutdown waits for requests in flight.")
 @_option(
     "--log-level",
@@ -384,6 +391,7 @@ def router(
     zeromq_requests: str,
     zeromq_signals: str,
     zeromq_snapshots: tuple[str, ...],
+    busy_poll: int,
     drain: int,
     log_level: str,
     log_format: Literal["text", "json"],
@@ -442,6 +450,7 @@ def router(
         routes=routes,
         routes_from=routes_from,
         kube=KubeSettings(namespaces=_each_once(namespace), kubeconfig=kubeconfig, lease=lease),
+        busy_poll=busy_poll,
         drain_seconds=drain / 1e9,
         router=RouterSettings(max_rows_in_flight=max_rows_in_flight, max_wait_share=max_wait_share),
         archive=archive,

@@ -63,6 +63,7 @@ from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
 from signalyard_router.wire.predicting import Predicting
+from signalyard_router.world.busy_poll import BusyPoll
 from signalyard_router.world.real import RealWorld
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class ProcessSettings:
 
     drain_seconds: float = 10.0
     """How long a shutdown waits for requests in flight."""
+
+    busy_poll: int = 0
+    """For how many nanoseconds after each request the event loop does not sleep; 0 for never, see `BusyPoll`."""
 
     archive: str | None = None
     """The URL of the store where complete segments of the journal are kept."""
@@ -351,6 +355,7 @@ async def serve(settings: ProcessSettings) -> None:
             admin.port,
             len(router.table.routes),
         )
+        awake = BusyPoll(world.clock, lambda: router.requests, settings.busy_poll) if settings.busy_poll else None
         await stop.wait()
         _log.info("event=draining seconds=%g", settings.drain_seconds)
         router.drain()
@@ -358,6 +363,8 @@ async def serve(settings: ProcessSettings) -> None:
         wires = [wire for wire in (server, redis, calls, zeromq) if wire is not None]
         await asyncio.gather(*(wire.drain(settings.drain_seconds) for wire in wires))
         await admin.drain(1.0)
+        if awake is not None:
+            awake.close()
     if redis is not None:
         await redis.close()
     if tracer is not None:

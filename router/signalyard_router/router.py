@@ -515,6 +515,11 @@ class Router:
     # Life ------------------------------------------------------------------------------------------------------------
 
     @property
+    def requests(self) -> int:
+        """How many requests were taken in so far."""
+        return self._requests
+
+    @property
     def table(self) -> Table:
         """The routing table in force."""
         return self._table
