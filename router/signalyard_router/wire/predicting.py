@@ -1,7 +1,8 @@
 """A predict request on a wire that has no status codes: bytes in, bytes out."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from signalyard.wire import Decision
 from signalyard_router.rules.rows import BadRow, Row
@@ -20,6 +21,20 @@ class Decider(Protocol):
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
     ) -> list[Decision]:
         """A decision for every row on every route that it goes to. Raises RouterError."""
+        ...
+
+
+class Submitter(Protocol):
+    """The router, as a wire sees it that makes no task of a request."""
+
+    def admit(self, received: int, remaining: int | None = None) -> None:
+        """As `Decider.admit`."""
+        ...
+
+    def submit(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> asyncio.Future[list[Decision]]:
+        """As `Decider.decide`: what goes wrong at once is raised, all else is in the future."""
         ...
 
 
@@ -57,3 +72,28 @@ class Predicting:
         """The same as JSON: one decision where one snapshot came that one route took, else a list."""
         decisions, alone = await self.decisions(body, received, remaining)
         return decisions_body(decisions, alone=alone)
+
+
+class Begun(NamedTuple):
+    """A request that is being decided on. Whoever does not wait any longer cancels ``done``."""
+
+    batch: Batch
+    done: asyncio.Future[list[Decision]]
+
+    def answer(self) -> bytes:
+        """What `Predicting.answer` gives, once it is done. Raises what went wrong."""
+        return decisions_body(placed(self.done.result(), self.batch.places), alone=self.batch.alone)
+
+
+class Submitting:
+    """`Predicting` without a task."""
+
+    def __init__(self, router: Submitter, max_rows: int) -> None:
+        self._router = router
+        self._reader = PredictReader(max_rows)
+
+    def begin(self, body: bytes, received: int, remaining: int | None = None) -> Begun:
+        """Begin to decide on the snapshots of a body; the arguments, and what is raised, are those of `Predicting.decisions`."""
+        self._router.admit(received, remaining)
+        batch = self._reader.read(body)
+        return Begun(batch, self._router.submit(batch.rows, received=received, remaining=remaining))

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 import zmq
@@ -25,16 +26,17 @@ from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.peers import Peers
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.adapters.zeromq.sockets import LoopSocket, bind
+from signalyard_router.adapters.zeromq.turn import Turn
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.ports import Clock
 from signalyard_router.rules.units import SECOND
-from signalyard_router.wire.predicting import Decider, Predicting
+from signalyard_router.wire.predicting import Begun, Submitter, Submitting
 
 _FORGET_BEATS = 10
 _log = logging.getLogger("signalyard.zeromq")
 
 
-class Router(Decider, Protocol):
+class Router(Submitter, Protocol):
     """The router, as this wire sees it."""
 
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
@@ -54,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Requests:
-    """Answers requests, each in a task of its own, so that answers come in the order in which they are ready."""
+    """Answers requests, in the order in which the answers are ready."""
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Requests:
         prefix: str,
     ) -> None:
         self._router = router
-        self._predicting = Predicting(router, settings.max_rows)
+        self._submitting = Submitting(router, settings.max_rows)
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
@@ -77,7 +79,8 @@ class Requests:
         self._peers = Peers(
             settings.max_peers, settings.max_in_flight, int(_FORGET_BEATS * settings.beat_seconds * SECOND)
         )
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._turn = Turn(self._begin)
+        self._under_way: dict[asyncio.Future[Any], None] = {}
         metrics.watch(lambda: len(self._peers))
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.SNDHWM, settings.requests_high_water)
@@ -110,35 +113,50 @@ class Requests:
             text = f"{self._settings.max_in_flight} requests of this peer are under way, the most there may be"
             self._send(peer, problem(request.id, error(Problem.OVERLOADED, text)))
         else:
-            task = asyncio.get_running_loop().create_task(self._answer(peer, request, now))
-            self._tasks[task] = None
-            task.add_done_callback(self._tasks.pop)
+            self._turn.add((peer, request, now))
 
-    async def _answer(self, peer: bytes, request: Request, received: int) -> None:
+    def _begin(self, asked: tuple[bytes, Request, int]) -> None:
+        peer, request, received = asked
         self._count += 1
-        REQUEST_ID.set(f"{self._prefix}-{self._count}")
+        token = REQUEST_ID.set(f"{self._prefix}-{self._count}")
         try:
             if request.kind == STATE:
-                body = _encode(self._state(request.body))
-            else:
-                body = await self._predicting.answer(request.body, received, request.budget)
-        except SignalyardError as exc:
-            self._metrics.refused.inc()
-            self._send(peer, problem(request.id, exc))
-        except asyncio.CancelledError:
-            # only a shutdown whose grace is over cancels a request, and it waits for this
-            self._send(
-                peer, problem(request.id, error(Problem.DRAINING, "the router stopped before there was a decision"))
-            )
-        except Exception:  # noqa: BLE001 -- the last line: logged, counted, and answered without its text
-            _log.exception("event=internal_error wire=zeromq")
-            self._metrics.refused.inc()
-            self._send(peer, problem(request.id, error(Problem.INTERNAL)))
-        else:
-            self._metrics.answered.inc()
-            self._send(peer, answer(request.id, body))
+                self._answer(peer, request.id, _encode(self._state(request.body)))
+                return
+            begun = self._submitting.begin(request.body, received, request.budget)
+            self._under_way[begun.done] = None
+            begun.done.add_done_callback(partial(self._decided, peer, request.id, begun))
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, it is answered
+            self._refuse(peer, request.id, exc)
         finally:
-            self._peers.end(peer)
+            REQUEST_ID.reset(token)
+
+    def _decided(self, peer: bytes, id_: bytes, begun: Begun, done: asyncio.Future[Any]) -> None:
+        del self._under_way[done]
+        try:
+            body = begun.answer()
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- as in `_begin`
+            self._refuse(peer, id_, exc)
+        else:
+            self._answer(peer, id_, body)
+
+    def _answer(self, peer: bytes, id_: bytes, body: bytes) -> None:
+        self._metrics.answered.inc()
+        self._peers.end(peer)
+        self._send(peer, answer(id_, body))
+
+    def _refuse(self, peer: bytes, id_: bytes, exc: BaseException) -> None:
+        if isinstance(exc, asyncio.CancelledError):
+            # only a shutdown whose grace is over cancels a request
+            exc = error(Problem.DRAINING, "the router stopped before there was a decision")
+        else:
+            self._metrics.refused.inc()
+        if not isinstance(exc, SignalyardError):
+            # the last line: logged, counted, and answered without its text
+            _log.error("event=internal_error wire=zeromq", exc_info=exc)
+            exc = error(Problem.INTERNAL)
+        self._peers.end(peer)
+        self._send(peer, problem(id_, exc))
 
     def _state(self, body: bytes) -> StateAnswer:
         if not body:
@@ -169,12 +187,14 @@ class Requests:
                 self._socket.send([peer, *bye()])
         try:
             async with asyncio.timeout(grace_seconds):
-                while self._tasks or (left := quiet - (self._clock.monotonic() - self._last_heard)) > 0:
-                    await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(left / SECOND))
+                while self._under_way or (left := quiet - (self._clock.monotonic() - self._last_heard)) > 0:
+                    await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(left / SECOND))
         except TimeoutError:
-            _log.warning("event=drain_expired wire=zeromq requests=%d seconds=%g", len(self._tasks), grace_seconds)
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            self._turn.end()
+            count = len(self._under_way)
+            _log.warning("event=drain_expired wire=zeromq requests=%d seconds=%g", count, grace_seconds)
+            for done in self._under_way:
+                done.cancel()
+            if self._under_way:
+                await asyncio.wait(self._under_way)
         self._socket.close(int(self._settings.linger_seconds * 1000))

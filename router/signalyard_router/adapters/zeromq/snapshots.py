@@ -5,6 +5,7 @@ A publisher does not wait for us and keeps nothing: what comes while the router 
 
 import asyncio
 import logging
+from typing import Any
 
 import zmq
 
@@ -13,9 +14,10 @@ from signalyard_router.adapters.zeromq.messages import Flaw, read_published
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.adapters.zeromq.sockets import LoopSocket
+from signalyard_router.adapters.zeromq.turn import Turn
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.ports import Clock
-from signalyard_router.wire.predicting import Decider, Predicting
+from signalyard_router.wire.predicting import Submitter, Submitting
 
 _log = logging.getLogger("signalyard.zeromq")
 
@@ -26,19 +28,20 @@ class Snapshots:
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
-        router: Decider,
+        router: Submitter,
         clock: Clock,
         settings: ZeromqSettings,
         metrics: ZeromqMetrics,
         prefix: str,
     ) -> None:
-        self._predicting = Predicting(router, settings.max_rows)
+        self._submitting = Submitting(router, settings.max_rows)
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
         self._prefix = prefix
         self._count = 0
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._turn = Turn(self._begin)
+        self._under_way: dict[asyncio.Future[Any], None] = {}
         socket = context.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, settings.snapshots_high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, 2 * settings.max_body_bytes)
@@ -58,37 +61,53 @@ class Snapshots:
         if isinstance(body, Flaw):
             self._metrics.flawed_snapshots[body].inc()
             return
-        task = asyncio.get_running_loop().create_task(self._decide(body, self._clock.monotonic()))
-        self._tasks[task] = None
-        task.add_done_callback(self._done)
-        self._socket.paused = len(self._tasks) >= self._settings.max_in_flight
+        self._turn.add((body, self._clock.monotonic()))
+        self._socket.paused = len(self._turn) + len(self._under_way) >= self._settings.max_in_flight
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task)
+    def _begin(self, came: tuple[bytes, int]) -> None:
+        body, received = came
+        self._count += 1
+        token = REQUEST_ID.set(f"{self._prefix}-{self._count}")
+        try:
+            done = self._submitting.begin(body, received).done
+            self._under_way[done] = None
+            done.add_done_callback(self._decided)
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, it is told
+            self._refuse(exc)
+            self._resume()
+        finally:
+            REQUEST_ID.reset(token)
+
+    def _decided(self, done: asyncio.Future[Any]) -> None:
+        del self._under_way[done]
+        if not done.cancelled():  # by a shutdown whose grace is over
+            exc = done.exception()
+            if exc is None:
+                self._metrics.decided.inc()
+            else:
+                self._refuse(exc)
+        self._resume()
+
+    def _refuse(self, exc: BaseException) -> None:
+        self._metrics.undecided.inc()
+        if isinstance(exc, SignalyardError):
+            _log.warning("event=snapshot_refused wire=zeromq problem=%s", exc.problem)
+        else:
+            # the last line: logged and counted
+            _log.error("event=internal_error wire=zeromq", exc_info=exc)
+
+    def _resume(self) -> None:
         if self._socket.paused:
             self._socket.paused = False
             self._socket.look()
 
-    async def _decide(self, body: bytes, received: int) -> None:
-        self._count += 1
-        REQUEST_ID.set(f"{self._prefix}-{self._count}")
-        try:
-            await self._predicting.decisions(body, received)
-        except SignalyardError as exc:
-            self._metrics.undecided.inc()
-            _log.warning("event=snapshot_refused wire=zeromq problem=%s", exc.problem)
-        except Exception:  # noqa: BLE001 -- the last line: logged and counted
-            self._metrics.undecided.inc()
-            _log.exception("event=internal_error wire=zeromq")
-        else:
-            self._metrics.decided.inc()
-
     async def drain(self, grace_seconds: float) -> None:
         """Read no more, and decide on what was read."""
         self._socket.close(0)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        self._turn.end()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace_seconds)
+        for done in self._under_way:
+            done.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
