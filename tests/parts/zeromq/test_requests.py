@@ -200,6 +200,58 @@ def test_a_shutdown_under_load_loses_no_request(play):
     play(scenario)
 
 
+def test_a_shutdown_answers_what_was_read_and_then_says_bye(play):
+    async def scenario(stage):
+        stage.router.hold = asyncio.Event()
+        peer = stage.peer()
+        for number in range(3):
+            await peer.send_multipart(ask(number))
+        await stage.until(lambda: stage.router.waiting == 3)
+        draining = asyncio.create_task(stage.drain())
+        await asyncio.sleep(0)
+        stage.router.hold.set()
+        await draining
+        told = [await reply(peer) for _ in range(4)]
+        assert [(what, id_) for what, id_, _ in told] == [(b"answer", b"%d" % number) for number in range(3)] + [
+            (b"bye", b"")
+        ]
+
+    play(scenario)
+
+
+def test_a_shutdown_whose_grace_is_over_tells_those_who_wait(play):
+    async def scenario(stage):
+        stage.router.hold = asyncio.Event()
+        peer = stage.peer()
+        for number in range(3):
+            await peer.send_multipart(ask(number))
+        await stage.until(lambda: stage.router.waiting == 3)
+        await stage.drain(grace=0.05)
+        told = [await reply(peer) for _ in range(4)]
+        assert {id_ for _, id_, _ in told[:3]} == {b"0", b"1", b"2"}
+        assert {(what, body["code"]) for what, _, body in told[:3]} == {(b"problem", "draining")}
+        assert told[3][0] == b"bye"
+
+    play(scenario)
+
+
+def test_what_is_not_foreseen_is_answered_without_its_text(play, caplog):
+    async def scenario(stage):
+        def submit(rows, **times):
+            raise RuntimeError("a secret")
+
+        stage.router.submit = submit
+        peer = stage.peer()
+        await peer.send_multipart(ask(1))
+        what, _, body = await reply(peer)
+        assert (what, body["code"]) == (b"problem", "internal")
+        assert "secret" not in json.dumps(body)
+        assert stage.messages("refused") == 1
+
+    play(scenario)
+    assert "a secret" in caplog.text
+
+
 def test_snapshots_of_a_publisher_are_decided_on(play):
     async def scenario(stage):
         publisher = stage.context.socket(zmq.XPUB)

@@ -10,7 +10,7 @@ from signalyard.problems import Problem, RouterError, SignalyardError, describe
 from signalyard.wire import Decision
 from signalyard.words import Outcome
 from signalyard_router.rules.rows import BadRow, Row
-from signalyard_router.wire.predicting import Predicting
+from signalyard_router.wire.predicting import Predicting, Submitting
 
 ROW = {"symbol": "a.B", "ts_event": 1, "features": {"x": 1.0}}
 
@@ -39,17 +39,31 @@ class EchoRouter:
             for _ in range(self.routes)
         ]
 
+    def submit(
+        self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
+    ) -> "asyncio.Future[list[Decision]]":
+        return asyncio.get_running_loop().create_task(self.decide(rows, received=received, remaining=remaining))
+
+
+async def submitted(body: bytes, router: EchoRouter, max_rows: int) -> bytes:
+    begun = Submitting(router, max_rows).begin(body, 7, 9)
+    await asyncio.wait([begun.done])
+    return begun.answer()
+
 
 def answer(body: object, router: EchoRouter | None = None, max_rows: int = 10) -> object:
-    predicting = Predicting(router or EchoRouter(), max_rows)
+    """What is answered in a task, and the same without one."""
+    router = router or EchoRouter()
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return json.loads(asyncio.run(predicting.answer(content, 7, 9)))
+    answered = asyncio.run(Predicting(router, max_rows).answer(content, 7, 9))
+    assert asyncio.run(submitted(content, router, max_rows)) == answered
+    return json.loads(answered)
 
 
 def test_one_snapshot_gets_one_decision_and_times_go_on() -> None:
     router = EchoRouter()
     assert answer(ROW, router) == {"outcome": "abstained", "symbol": "a.B", "ts_event": 1}
-    assert router.admitted == [(7, 9)]
+    assert router.admitted == [(7, 9)] * 2
 
 
 def test_one_snapshot_on_two_routes_gets_a_list() -> None:
@@ -63,7 +77,7 @@ def test_problems_point_into_what_was_sent() -> None:
     assert decisions[1]["problem"]["pointer"] == "/1/ts_event"
 
 
-def test_an_empty_list_gets_an_empty_list_and_asks_nobody() -> None:
+def test_an_empty_list_gets_an_empty_list() -> None:
     assert answer([]) == []
 
 
@@ -71,6 +85,10 @@ def test_what_is_no_request_is_refused() -> None:
     for body, problem in ((b"{", Problem.MALFORMED_BODY), ([ROW] * 11, Problem.TOO_MANY_ROWS)):
         with pytest.raises(SignalyardError) as caught:
             answer(body)
+        assert caught.value.problem is problem
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with pytest.raises(SignalyardError) as caught:
+            asyncio.run(submitted(content, EchoRouter(), 10))
         assert caught.value.problem is problem
 
 

@@ -112,7 +112,7 @@ def beat(id_: bytes) -> list[bytes]:
 
 
 def bye() -> list[bytes]:
-    """The router stops: what is asked is answered, and who goes on connects again."""
+    """The router stops: what it read is answered, and all else is to be asked again on another connection."""
     return [VERSION, BYE, b"", b""]
 
 

@@ -74,8 +74,6 @@ class Requests:
         self._metrics = metrics
         self._prefix = prefix
         self._count = 0
-        self._draining = False
-        self._last_heard = 0
         self._peers = Peers(
             settings.max_peers, settings.max_in_flight, int(_FORGET_BEATS * settings.beat_seconds * SECOND)
         )
@@ -97,10 +95,8 @@ class Requests:
 
     def _receive(self, frames: list[bytes]) -> None:
         now = self._clock.monotonic()
-        self._last_heard = now
         peer, *rest = frames
-        if not self._draining:
-            self._peers.heard(peer, now)
+        self._peers.heard(peer, now)
         request = read_request(rest, self._settings.max_body_bytes)
         if isinstance(request, Refused):
             self._metrics.flawed[request.flaw].inc()
@@ -176,25 +172,21 @@ class Requests:
                 self._peers.gone(peer)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Stop: no new connections, all peers told; what still comes is answered until nothing has come for a moment."""
-        self._draining = True
-        quiet = int(self._settings.drain_quiet_seconds * SECOND)
-        self._last_heard = self._clock.monotonic()
-        with suppress(zmq.ZMQError):
-            self._socket.socket.unbind(self.address)
-        for peer in self._peers.known:
-            with suppress(zmq.ZMQError):  # it is gone, or does not read
-                self._socket.send([peer, *bye()])
-        try:
-            async with asyncio.timeout(grace_seconds):
-                while self._under_way or (left := quiet - (self._clock.monotonic() - self._last_heard)) > 0:
-                    await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(left / SECOND))
-        except TimeoutError:
-            self._turn.end()
+        """Stop: read no more, answer what was read, then say so to all peers.
+
+        It listens until then: to unbind would end every connection at once, with the answers that are still to come.
+        """
+        self._socket.paused = True
+        self._turn.end()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace_seconds)
+        if self._under_way:
             count = len(self._under_way)
             _log.warning("event=drain_expired wire=zeromq requests=%d seconds=%g", count, grace_seconds)
             for done in self._under_way:
                 done.cancel()
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+            await asyncio.wait(self._under_way)
+        for peer in self._peers.known:
+            with suppress(zmq.ZMQError):  # it is gone, or does not read
+                self._socket.send([peer, *bye()])
         self._socket.close(int(self._settings.linger_seconds * 1000))

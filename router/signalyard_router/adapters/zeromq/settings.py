@@ -47,8 +47,5 @@ class ZeromqSettings:
     """How often subscribers get a sign of life; three without one are a reason to connect again. A peer that was silent for ten times
     as long is forgotten."""
 
-    drain_quiet_seconds: float = 0.25
-    """How long nothing may have come during a shutdown before it is taken that nothing more is on its way."""
-
     linger_seconds: float = 1.0
     """How long answers that were handed to a socket may take to leave after it was closed."""
