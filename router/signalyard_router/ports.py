@@ -228,8 +228,10 @@ class Journal(Protocol):
         waiting for it to be bounded."""
         ...
 
-    def commit(self, proposals: Sequence[Proposal]) -> asyncio.Future[list[Settled]]:
+    def commit(self, proposals: Sequence[Proposal], *, alone: bool = False) -> asyncio.Future[list[Settled]]:
         """Settle a batch, in order; the future has what became of it. Completing the future from outside does not undo it.
+
+        ``alone``: nothing else is on its way, so there is no use in waiting for what could share its write.
 
         The call, or the future, raises RouterError: journal_unavailable where nothing of the batch was recorded; JournalInDoubt where that cannot be
         known, and the record, once readable, is the truth.

@@ -19,6 +19,7 @@ from signalyard_router.flow.committer import Committer
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, Refusal, rung_names
+from signalyard_router.flow.promise import Promise
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.flow.shadow import Shadow
 from signalyard_router.flow.tracks import TrackCollector
@@ -172,14 +173,14 @@ class Router:
         """
         asked = self._take_in(rows, received, remaining)
         if self._gathers:
-            return await self._batches.join(asked)
+            return await self._batches.join(asked).outcome()
         ((_, decisions),) = await self._decide([asked])
         return decisions
 
     def submit(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
-    ) -> asyncio.Future[list[Decision]]:
-        """The same for a caller without a task: what `decide` refuses is raised at once, all else is in the future.
+    ) -> Promise[list[Decision]]:
+        """The same for a caller without a task: what `decide` refuses is raised at once, all else is in the promise.
 
         Whoever does not wait any longer cancels it.
         """
@@ -318,7 +319,8 @@ class Router:
         settled: list[Settled] = []
         if proposals:
             until = min([proposal.commit_by for proposal in proposals])
-            settled = await self._committer.commit(proposals, until)
+            alone = self._in_flight == sum([asked.rows for asked in batch])
+            settled = await self._committer.commit(proposals, until, alone=alone)
         answers = iter(settled)
         now = self._clock.monotonic()
         made: list[tuple[Case, Settled]] = []

@@ -1,11 +1,10 @@
 """A request on its way through the router."""
 
-import asyncio
-
 import msgspec
 
 from signalyard.wire import Decision
 from signalyard_router.flow.case import Case
+from signalyard_router.flow.promise import Promise
 from signalyard_router.rules.budget import Budget, budget
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import Route
@@ -32,7 +31,7 @@ class Asked(msgspec.Struct, eq=False):
     entries: list[Case | Decision | Proposal] = []
     places: list[int] = []
     cases: list[Case] = []
-    done: asyncio.Future[list[Decision]] | None = None
+    done: Promise[list[Decision]] | None = None
 
     def add(self, row: Row | BadRow, entry: Case | Decision | Proposal) -> None:
         """What became of a row on one of its routes."""

@@ -8,6 +8,7 @@ from signalyard._counting import Counter
 from signalyard.wire import Decision
 from signalyard_router.flow.asked import Asked
 from signalyard_router.flow.case import Case, go_one_way
+from signalyard_router.flow.promise import Promise
 from signalyard_router.ports import Upstream
 from signalyard_router.rules.units import MILLISECOND
 
@@ -33,29 +34,28 @@ class Batches:
         self._gathering: dict[Way, list[Asked]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
 
-    def join(self, asked: Asked) -> asyncio.Future[list[Decision]]:
+    def join(self, asked: Asked) -> Promise[list[Decision]]:
         """Have a request decided. Cancel the answer where nobody waits for it any more."""
-        loop = asyncio.get_running_loop()
-        asked.done = loop.create_future()
+        done = asked.done = Promise()
         if not asked.cases:
-            self._start(loop, [asked], None)
-            return asked.done
+            self._start([asked], None)
+            return done
         way = _way(asked.cases)
         batch = self._gathering.get(way)
         if batch is None:
             batch = self._gathering[way] = []
             # it begins when the turn has ended, with all that have come by then
-            self._start(loop, batch, way)
+            self._start(batch, way)
         batch.append(asked)
-        return asked.done
+        return done
 
     async def close(self) -> None:
         """Wait for what is under way; whoever closes the way to the model servers ends it."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _start(self, loop: asyncio.AbstractEventLoop, batch: list[Asked], way: Way | None) -> None:
-        self._tasks[loop.create_task(self._answer(batch, way))] = None
+    def _start(self, batch: list[Asked], way: Way | None) -> None:
+        self._tasks[asyncio.get_running_loop().create_task(self._answer(batch, way))] = None
 
     async def _answer(self, batch: list[Asked], way: Way | None) -> None:
         """Decide a batch, or what is to be decided together of all that came ``way``."""
@@ -82,9 +82,8 @@ class Batches:
         batch = self._gathering.pop(way)
         if len(batch) > 1:
             batch, *others = self._parts(batch)
-            loop = asyncio.get_running_loop()
             for part in others:
-                self._start(loop, part, None)
+                self._start(part, None)
         return batch
 
     def _parts(self, batch: list[Asked]) -> Iterator[list[Asked]]:

@@ -21,11 +21,12 @@ class Committer:
         self._watch = watch
         self._tracer = tracer
 
-    async def commit(self, proposals: Sequence[Proposal], until: int) -> list[Settled]:
-        """Settle the proposals by ``until`` (monotonic nanoseconds); never raises for a journal that fails."""
+    async def commit(self, proposals: Sequence[Proposal], until: int, *, alone: bool) -> list[Settled]:
+        """Settle the proposals by ``until`` (monotonic nanoseconds); never raises for a journal that fails. ``alone``: see
+        `Journal.commit`."""
         timer: asyncio.TimerHandle | None = None
         try:
-            settled = self._journal.commit(proposals)
+            settled = self._journal.commit(proposals, alone=alone)
             if not self._journal.prompt:
                 seconds = max(0.0, (until - self._clock.monotonic()) / 1e9)
                 timer = asyncio.get_running_loop().call_later(seconds, _expire, settled)

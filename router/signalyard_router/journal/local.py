@@ -1,7 +1,7 @@
 """The local journal: segments in a folder, one writer, group commit.
 
-A commit waits for the next turn of the event loop, where all that came in meanwhile is settled in order and written by one
-call. With ``fsync`` the write runs off the loop and the next group gathers behind it.
+A commit that is not alone waits for the next turn of the event loop, where all that came in meanwhile is settled in order and
+written by one call. With ``fsync`` the write runs off the loop and the next group gathers behind it.
 """
 
 import asyncio
@@ -265,10 +265,12 @@ class LocalJournal:
         """Tell ``observer`` of decisions that have been confirmed, in their order. It must be quick, and must not raise."""
         self._observers.append(observer)
 
-    def commit(self, proposals: Sequence[Proposal]) -> asyncio.Future[list[Settled]]:
-        return self._enqueue(proposals)
+    def commit(self, proposals: Sequence[Proposal], *, alone: bool = False) -> asyncio.Future[list[Settled]]:
+        return self._enqueue(proposals, alone=alone)
 
-    def _enqueue(self, entries: "Sequence[Proposal] | Sequence[Entry]") -> asyncio.Future[list[Any]]:
+    def _enqueue(
+        self, entries: "Sequence[Proposal] | Sequence[Entry]", *, alone: bool = False
+    ) -> asyncio.Future[list[Any]]:
         """Settle entries in order, with all others that wait; one answer an entry."""
         if self._closed or self._waiting_rows + len(entries) > _WAITING:
             text = "the journal is closed" if self._closed else f"{self._waiting_rows} entries wait for the disk"
@@ -278,8 +280,11 @@ class LocalJournal:
         self._waiting.append(batch)
         self._waiting_rows += len(entries)
         if not self._scheduled and self._writing is None:
-            self._scheduled = True
-            loop.call_soon(self._flush)
+            if alone:
+                self._flush()
+            else:
+                self._scheduled = True
+                loop.call_soon(self._flush)
         return batch.done
 
     def rotate_if_due(self) -> None:

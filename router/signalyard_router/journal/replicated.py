@@ -439,12 +439,14 @@ class ReplicatedJournal(LocalJournal):
 
     # The group commit ------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, entries: "Sequence[Proposal] | Sequence[Entry]") -> asyncio.Future[list[Any]]:
+    def _enqueue(
+        self, entries: "Sequence[Proposal] | Sequence[Entry]", *, alone: bool = False
+    ) -> asyncio.Future[list[Any]]:
         passes = isinstance(entries[0], Call)  # a call that is passed through needs no log
         if not passes and (not self._joined.is_set() or self._stalled):
             text = "does not answer" if self._stalled else "is not reached"
             raise error(Problem.JOURNAL_UNAVAILABLE, f"the log {self._log.name} {text}")
-        return super()._enqueue(entries)
+        return super()._enqueue(entries, alone=alone)
 
     def _flush(self) -> None:
         self._scheduled = False

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache, partial
 from http import HTTPStatus
 from math import inf
@@ -45,12 +45,24 @@ class Answering(Protocol):
         ...
 
 
+class Doing(Protocol):
+    """What an answer waits for, a future or something like it."""
+
+    def add_done_callback(self, tell: Callable[[Any], object], /) -> None:
+        """Call ``tell`` once with this when it is done, or was cancelled."""
+        ...
+
+    def cancel(self) -> bool:
+        """Nobody waits any longer."""
+        ...
+
+
 class Later(msgspec.Struct, frozen=True):
     """An answer that was begun without a task: ``made`` makes it, whatever happens, once ``done`` is done, or was cancelled at the end
     of the server's grace."""
 
-    done: asyncio.Future[Any]
-    made: Callable[[asyncio.Future[Any]], Answer]
+    done: Doing
+    made: Callable[[Any], Answer]
 
 
 class Clock(Protocol):
@@ -73,8 +85,11 @@ class Connections:
         self.clock = clock
         self.metrics = app.metrics
         self.connections: dict[Connection, None] = {}
-        self.tasks: dict[asyncio.Future[Any], None] = {}
+        self.tasks: dict[Doing, None] = {}
+        """What is being answered."""
         self.draining = False
+        self.answered = asyncio.Event()
+        """Set whenever nothing is being answered any more, while the server drains."""
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -86,6 +101,16 @@ class Connections:
         if not self._turn:
             asyncio.get_running_loop().call_soon(self._begin_turn, self._begin)
         self._turn.append((connection, request))
+
+    def began(self, doing: Doing) -> None:
+        """An answer is on its way; what it waits for calls `ended` then."""
+        self.tasks[doing] = None
+
+    def ended(self, doing: Doing) -> None:
+        """It is given, or nobody wants it."""
+        del self.tasks[doing]
+        if self.draining and not self.tasks:
+            self.answered.set()
 
     def _begin_turn(self, begin: Callable[[Request], Answer | Later | None]) -> None:
         turn, self._turn = self._turn, []
@@ -376,30 +401,27 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.start_task(request)
         elif isinstance(answer, Later):
-            self._shared.tasks[answer.done] = None
+            self._shared.began(answer.done)
             answer.done.add_done_callback(partial(self._give_later, answer.made, request))
         else:
             self._give(answer, request)
 
     def start_task(self, request: Request) -> None:
         """Answer the request that is running in a task of its own."""
-        tasks = self._shared.tasks
-        task = self._loop.create_task(self._answer(request))
-        tasks[task] = None
-        task.add_done_callback(tasks.pop)
+        self._run(self._answer(request))
 
-    def _give_later(
-        self, made: Callable[[asyncio.Future[Any]], Answer], request: Request, done: asyncio.Future[Any]
-    ) -> None:
-        tasks = self._shared.tasks
-        del tasks[done]
+    def _run(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(answering)
+        self._shared.began(task)
+        task.add_done_callback(self._shared.ended)
+
+    def _give_later(self, made: Callable[[Any], Answer], request: Request, done: Doing) -> None:
         answer = made(done)
         if self._writable is None:
             self._give(answer, request)
-            return
-        task = self._loop.create_task(self._give_when_writable(self._writable, answer, request))
-        tasks[task] = None
-        task.add_done_callback(tasks.pop)
+        else:
+            self._run(self._give_when_writable(self._writable, answer, request))
+        self._shared.ended(done)
 
     async def _give_when_writable(self, writable: asyncio.Event, answer: Answer, request: Request) -> None:
         await writable.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Protocol
 
 from signalyard._server.connection import Connections
@@ -35,8 +36,7 @@ async def drain(shared: Connections, listener: Listener | None, grace_seconds: f
     try:
         async with asyncio.timeout(grace_seconds):
             await shared.empty.wait()
-            while shared.tasks:
-                await asyncio.wait(shared.tasks)
+            await _answered(shared)
     except TimeoutError:
         _log.warning(
             "event=drain_expired connections=%d requests=%d seconds=%g",
@@ -48,10 +48,17 @@ async def drain(shared: Connections, listener: Listener | None, grace_seconds: f
 
 
 async def _cut(shared: Connections) -> None:
-    for task in shared.tasks:
-        task.cancel()
-    if shared.tasks:
-        await asyncio.wait(shared.tasks, timeout=_CANCEL_SECONDS)
+    for doing in list(shared.tasks):
+        doing.cancel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await _answered(shared)
     for connection in list(shared.connections):
         connection.transport.abort()
     await shared.empty.wait()
+
+
+async def _answered(shared: Connections) -> None:
+    while shared.tasks:
+        shared.answered.clear()
+        await shared.answered.wait()

@@ -123,6 +123,22 @@ def test_commits_of_one_turn_of_the_loop_are_one_write(tmp_path):
     asyncio.run(run())
 
 
+def test_a_commit_that_is_alone_waits_for_nothing_but_for_those_that_came_before(tmp_path):
+    async def run():
+        bench = Bench(tmp_path)
+        alone = bench.journal.commit([proposal(1)], alone=True)
+        assert alone.done()
+        assert [json.loads(line)["kind"] for line in lines(tmp_path)] == ["start", "decision"]
+        first = bench.journal.commit([proposal(2, "short")])
+        second = bench.journal.commit([proposal(3)], alone=True)
+        assert not second.done()
+        assert [settled.decision.signal.seq for settled in [*await first, *await second]] == [2, 3]
+        assert bench.value("signalyard_journal_commits_total", result="ok") == 2
+        await bench.journal.close()
+
+    asyncio.run(run())
+
+
 def test_the_same_proposal_twice_in_one_batch_is_settled_once(tmp_path):
     async def run():
         bench = Bench(tmp_path)

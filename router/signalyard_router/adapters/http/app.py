@@ -1,6 +1,5 @@
 """The REST app: predictions, state, status, health, metrics."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from math import ceil
@@ -28,6 +27,7 @@ from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.signals import EVENT_STREAM, LAST_ID, LAST_ID_SCHEMA, SignalStreams
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.metrics import ROW_PROBLEMS
+from signalyard_router.flow.promise import Promise
 from signalyard_router.ports import Clock, Tracer
 from signalyard_router.router import Status
 from signalyard_router.rules.admission import CallerRates
@@ -52,8 +52,8 @@ class Decider(Protocol):
 
     def submit(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
-    ) -> asyncio.Future[list[Decision]]:
-        """The same for a caller without a task: what goes wrong at once is raised, all else is in the future."""
+    ) -> Promise[list[Decision]]:
+        """The same for a caller without a task: what goes wrong at once is raised, all else is in the promise."""
         ...
 
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
@@ -235,7 +235,7 @@ class App(Pages):
         self._router.admit(request.received, left)
         return left, self._reader.read(request.body)
 
-    def _decided(self, request: Request, batch: Batch, done: "asyncio.Future[list[Decision]]") -> Answer:
+    def _decided(self, request: Request, batch: Batch, done: Promise[list[Decision]]) -> Answer:
         return self._predicted(request, batch, done.result())
 
     def _predicted(self, request: Request, batch: Batch, decisions: Sequence[Decision]) -> Answer:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from prometheus_client import CollectorRegistry
 
 from signalyard._server.answer import Answer
-from signalyard._server.connection import Connections, Later
+from signalyard._server.connection import Connections, Doing, Later
 from signalyard._server.request import Request
 from signalyard.problems import Problem, ProblemDetails, SignalyardError, describe, error
 from signalyard_router.adapters.http.answers import json_answer, oip_answer, problem_answer
@@ -122,9 +122,7 @@ class Pages:
         self.metrics.answered(request.path, answer.status)
         return answer
 
-    def _made(
-        self, path: str, known: Path, make: Callable[[asyncio.Future[Any]], Answer], done: asyncio.Future[Any]
-    ) -> Answer:
+    def _made(self, path: str, known: Path, make: Callable[[Any], Answer], done: Doing) -> Answer:
         try:
             answer = make(done)
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- as in `answer`
