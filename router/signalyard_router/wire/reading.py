@@ -5,6 +5,7 @@ import msgspec
 from signalyard.problems import Problem, ProblemDetails, error
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.wire.columns import ColumnSets
+from signalyard_router.wire.familiar import FamiliarReader
 from signalyard_router.wire.faults import (
     bad_row,
     bad_snapshot,
@@ -36,6 +37,7 @@ class PredictReader:
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self._columns = ColumnSets()
+        self._familiar = FamiliarReader()
         self._snapshot = msgspec.json.Decoder(SnapshotForm)
         self._snapshots = msgspec.json.Decoder(list[SnapshotForm])
         self._columnar = msgspec.json.Decoder(ColumnarForm)
@@ -64,13 +66,18 @@ class PredictReader:
     # One object
 
     def _object(self, body: bytes) -> Batch:
+        known = self._familiar.read(body)
+        if known is not None:
+            return Batch([known], in_object, alone=True)
         try:
             form = self._snapshot.decode(body)
         except msgspec.ValidationError:
             return self._other_object(body)
         if body.count(b'"') != form.quotes and (bad := bad_snapshot(0, body)):
             return Batch([bad], in_object, alone=True)
-        return Batch([self._row_of(0, form)], in_object, alone=True)
+        row = self._row_of(0, form)
+        self._familiar.met(row.columns)
+        return Batch([row], in_object, alone=True)
 
     def _other_object(self, body: bytes) -> Batch:
         try:
