@@ -196,6 +196,13 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default="signalyard",
     help="What its keys begin with; replicas with the same one share a journal.",
 )
+@_option(
+    "--journal-redis-awake",
+    "JOURNAL_REDIS_AWAKE",
+    type=_DURATION,
+    default="500us",
+    help="For how long after an append the event loop asks for Redis's answer instead of sleeping; 0s where the core is shared.",
+)
 @_option("--replica", "REPLICA", default="", help="This replica's name in the journal. The host's, if not given.")
 @_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=4 * 1024 * 1024, help="Largest request body, bytes.")
 @_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
@@ -375,6 +382,7 @@ def router(
     keep_inputs: bool,
     journal_redis: str,
     journal_redis_prefix: str,
+    journal_redis_awake: int,
     replica: str,
     max_body: int,
     max_rows: int,
@@ -456,7 +464,7 @@ def router(
         archive=archive,
         keep_inputs=keep_inputs,
         sharing=SharingSettings(replica=replica or platform.node()),
-        log=RedisLogSettings(url=journal_redis, prefix=journal_redis_prefix),
+        log=RedisLogSettings(url=journal_redis, prefix=journal_redis_prefix, awake_seconds=journal_redis_awake / 1e9),
         journal=JournalSettings(
             folder=str(journal),
             clock=clock,  # type: ignore[arg-type]

@@ -13,9 +13,11 @@ import hiredis
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard_router.adapters.redis.log.address import address_of
+from signalyard_router.adapters.redis.log.awake import Awake
 from signalyard_router.adapters.redis.log.resp import RespConnection
 from signalyard_router.adapters.redis.log.settings import RedisLogSettings
 from signalyard_router.ports import Appended, JournalInDoubt, LogEntry, LogReader, LogState, Place, World
+from signalyard_router.rules.units import SECOND
 
 _MICROSECOND = 1_000
 
@@ -47,6 +49,7 @@ class RedisLog:
         self._ahead = 0  # the server's microseconds minus our monotonic ones, as far as is certain
         self._turn = f"{settings.turn_seconds * 1e6:.0f}"
         self._patience = round(settings.call_seconds * 1e6)
+        self._awake = Awake(world.clock, round(settings.awake_seconds * SECOND))
 
     @property
     def name(self) -> str:
@@ -190,6 +193,7 @@ class RedisLog:
 
         def then(reply: Any) -> None:
             timer.cancel()
+            self._awake.answered()
             if reply == b"done" and self._reader is not None:
                 # At once, and not by the answer: the next thing that is read may be another's entry behind this one.
                 self._reader.took(place.epoch, entry)
@@ -228,6 +232,7 @@ class RedisLog:
             self._channels,
             *signals,
         )
+        self._awake.sent(loop)
         return answer
 
     # Own -------------------------------------------------------------------------------------------------------------
