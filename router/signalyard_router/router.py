@@ -19,11 +19,11 @@ from signalyard_router.flow.committer import Committer
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.drift import DriftCollector
 from signalyard_router.flow.metrics import FlowMetrics, Refusal, rung_names
-from signalyard_router.flow.promise import Promise
 from signalyard_router.flow.scoring import Scoring
 from signalyard_router.flow.shadow import Shadow
 from signalyard_router.flow.tracks import TrackCollector
 from signalyard_router.ports import EndpointStatus, Journal, Settled, Tracer, Upstream, Watch, World
+from signalyard_router.promise import Promise
 from signalyard_router.rules.admission import NEVER, Queueing
 from signalyard_router.rules.alarm import Alert
 from signalyard_router.rules.budget import budget, commit_by

@@ -4,7 +4,7 @@ import msgspec
 
 from signalyard.wire import Decision
 from signalyard_router.flow.case import Case
-from signalyard_router.flow.promise import Promise
+from signalyard_router.promise import Promise
 from signalyard_router.rules.budget import Budget, budget
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import Route

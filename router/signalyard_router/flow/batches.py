@@ -8,8 +8,8 @@ from signalyard._counting import Counter
 from signalyard.wire import Decision
 from signalyard_router.flow.asked import Asked
 from signalyard_router.flow.case import Case, go_one_way
-from signalyard_router.flow.promise import Promise
 from signalyard_router.ports import Upstream
+from signalyard_router.promise import Promise
 from signalyard_router.rules.units import MILLISECOND
 
 _APART = MILLISECOND

@@ -1,10 +1,10 @@
 """A predict request on a wire that has no status codes: bytes in, bytes out."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from signalyard.wire import Decision
+from signalyard_router.promise import Promise
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.wire.reading import Batch, PredictReader
 from signalyard_router.wire.writing import decisions_body, placed
@@ -33,8 +33,8 @@ class Submitter(Protocol):
 
     def submit(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
-    ) -> asyncio.Future[list[Decision]]:
-        """As `Decider.decide`: what goes wrong at once is raised, all else is in the future."""
+    ) -> Promise[list[Decision]]:
+        """As `Decider.decide`: what goes wrong at once is raised, all else is in the promise."""
         ...
 
 
@@ -78,7 +78,7 @@ class Begun(NamedTuple):
     """A request that is being decided on. Whoever does not wait any longer cancels ``done``."""
 
     batch: Batch
-    done: asyncio.Future[list[Decision]]
+    done: Promise[list[Decision]]
 
     def answer(self) -> bytes:
         """What `Predicting.answer` gives, once it is done. Raises what went wrong."""

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
+from tests.promised import Promised
 
 from signalyard.wire import Decision, StateAnswer
 from signalyard.words import Outcome
 from signalyard_router.adapters.http import HttpServer, HttpSettings
 from signalyard_router.adapters.http.app import App
+from signalyard_router.promise import Promise
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.world.real import RealWorld
 
@@ -39,8 +41,8 @@ class FakeRouter:
 
     def submit(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
-    ) -> asyncio.Future[list[Decision]]:
-        return asyncio.get_running_loop().create_task(self.decide(rows, received=received, remaining=remaining))
+    ) -> Promise[list[Decision]]:
+        return Promised(self.decide(rows, received=received, remaining=remaining))
 
     def state(self, symbol: str | None = None, route: str | None = None) -> StateAnswer:
         return StateAnswer(now=1, epoch=1, opinions=[])

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.promised import Promised
 
 from signalyard._server.request import Request
 from signalyard.wire import Decision, Observation, ObserveAnswer, Opinion, StateAnswer
 from signalyard.words import Direction, Outcome, Reason
 from signalyard_router.adapters.http.app import App
 from signalyard_router.adapters.http.settings import HttpSettings
+from signalyard_router.promise import Promise
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.testing.world import ManualClock
 
@@ -37,8 +39,8 @@ class FakeRouter:
 
     def submit(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
-    ) -> asyncio.Future[list[Decision]]:
-        return asyncio.get_running_loop().create_task(self.decide(rows, received=received, remaining=remaining))
+    ) -> Promise[list[Decision]]:
+        return Promised(self.decide(rows, received=received, remaining=remaining))
 
     def decisions(self, row: Row | BadRow) -> list[Decision]:
         if isinstance(row, BadRow):

@@ -5,10 +5,12 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from tests.promised import Promised
 
 from signalyard.problems import Problem, RouterError, SignalyardError, describe
 from signalyard.wire import Decision
 from signalyard.words import Outcome
+from signalyard_router.promise import Promise
 from signalyard_router.rules.rows import BadRow, Row
 from signalyard_router.wire.predicting import Predicting, Submitting
 
@@ -41,13 +43,13 @@ class EchoRouter:
 
     def submit(
         self, rows: Sequence[Row | BadRow], *, received: int | None = None, remaining: int | None = None
-    ) -> "asyncio.Future[list[Decision]]":
-        return asyncio.get_running_loop().create_task(self.decide(rows, received=received, remaining=remaining))
+    ) -> Promise[list[Decision]]:
+        return Promised(self.decide(rows, received=received, remaining=remaining))
 
 
 async def submitted(body: bytes, router: EchoRouter, max_rows: int) -> bytes:
     begun = Submitting(router, max_rows).begin(body, 7, 9)
-    await asyncio.wait([begun.done])
+    await begun.done.outcome()
     return begun.answer()
 
 

@@ -27,8 +27,8 @@ from signalyard_router.adapters.http.settings import HttpSettings
 from signalyard_router.adapters.http.signals import EVENT_STREAM, LAST_ID, LAST_ID_SCHEMA, SignalStreams
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.flow.metrics import ROW_PROBLEMS
-from signalyard_router.flow.promise import Promise
 from signalyard_router.ports import Clock, Tracer
+from signalyard_router.promise import Promise
 from signalyard_router.router import Status
 from signalyard_router.rules.admission import CallerRates
 from signalyard_router.rules.rows import BadRow, Row

@@ -4,13 +4,13 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import zmq
 
 from signalyard.problems import Problem, SignalyardError, error
-from signalyard.wire import StateAnswer
+from signalyard.wire import Decision, StateAnswer
 from signalyard_router.adapters.zeromq.messages import (
     BEAT,
     STATE,
@@ -29,6 +29,7 @@ from signalyard_router.adapters.zeromq.sockets import LoopSocket, bind
 from signalyard_router.adapters.zeromq.turn import Turn
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.ports import Clock
+from signalyard_router.promise import Promise, UnderWay
 from signalyard_router.rules.units import SECOND
 from signalyard_router.wire.predicting import Begun, Submitter, Submitting
 
@@ -78,7 +79,7 @@ class Requests:
             settings.max_peers, settings.max_in_flight, int(_FORGET_BEATS * settings.beat_seconds * SECOND)
         )
         self._turn = Turn(self._begin)
-        self._under_way: dict[asyncio.Future[Any], None] = {}
+        self._under_way = UnderWay()
         metrics.watch(lambda: len(self._peers))
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.SNDHWM, settings.requests_high_water)
@@ -120,15 +121,15 @@ class Requests:
                 self._answer(peer, request.id, _encode(self._state(request.body)))
                 return
             begun = self._submitting.begin(request.body, received, request.budget)
-            self._under_way[begun.done] = None
+            self._under_way.add(begun.done)
             begun.done.add_done_callback(partial(self._decided, peer, request.id, begun))
         except Exception as exc:  # noqa: BLE001 -- whatever it is, it is answered
             self._refuse(peer, request.id, exc)
         finally:
             REQUEST_ID.reset(token)
 
-    def _decided(self, peer: bytes, id_: bytes, begun: Begun, done: asyncio.Future[Any]) -> None:
-        del self._under_way[done]
+    def _decided(self, peer: bytes, id_: bytes, begun: Begun, done: Promise[list[Decision]]) -> None:
+        self._under_way.remove(done)
         try:
             body = begun.answer()
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- as in `_begin`
@@ -178,14 +179,10 @@ class Requests:
         """
         self._socket.paused = True
         self._turn.end()
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=grace_seconds)
-        if self._under_way:
+        if not await self._under_way.ended(grace_seconds):
             count = len(self._under_way)
             _log.warning("event=drain_expired wire=zeromq requests=%d seconds=%g", count, grace_seconds)
-            for done in self._under_way:
-                done.cancel()
-            await asyncio.wait(self._under_way)
+            self._under_way.cancel()
         for peer in self._peers.known:
             with suppress(zmq.ZMQError):  # it is gone, or does not read
                 self._socket.send([peer, *bye()])

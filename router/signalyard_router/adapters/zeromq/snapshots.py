@@ -3,13 +3,12 @@
 A publisher does not wait for us and keeps nothing: what comes while the router is down, or beyond both high-water marks, is lost.
 """
 
-import asyncio
 import logging
-from typing import Any
 
 import zmq
 
 from signalyard.problems import Problem, SignalyardError, error
+from signalyard.wire import Decision
 from signalyard_router.adapters.zeromq.messages import Flaw, read_published
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
@@ -17,6 +16,7 @@ from signalyard_router.adapters.zeromq.sockets import LoopSocket
 from signalyard_router.adapters.zeromq.turn import Turn
 from signalyard_router.flow.correlation import REQUEST_ID
 from signalyard_router.ports import Clock
+from signalyard_router.promise import Promise, UnderWay
 from signalyard_router.wire.predicting import Submitter, Submitting
 
 _log = logging.getLogger("signalyard.zeromq")
@@ -41,7 +41,7 @@ class Snapshots:
         self._prefix = prefix
         self._count = 0
         self._turn = Turn(self._begin)
-        self._under_way: dict[asyncio.Future[Any], None] = {}
+        self._under_way = UnderWay()
         socket = context.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, settings.snapshots_high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, 2 * settings.max_body_bytes)
@@ -70,7 +70,7 @@ class Snapshots:
         token = REQUEST_ID.set(f"{self._prefix}-{self._count}")
         try:
             done = self._submitting.begin(body, received).done
-            self._under_way[done] = None
+            self._under_way.add(done)
             done.add_done_callback(self._decided)
         except Exception as exc:  # noqa: BLE001 -- whatever it is, it is told
             self._refuse(exc)
@@ -78,8 +78,8 @@ class Snapshots:
         finally:
             REQUEST_ID.reset(token)
 
-    def _decided(self, done: asyncio.Future[Any]) -> None:
-        del self._under_way[done]
+    def _decided(self, done: Promise[list[Decision]]) -> None:
+        self._under_way.remove(done)
         if not done.cancelled():  # by a shutdown whose grace is over
             exc = done.exception()
             if exc is None:
@@ -105,9 +105,5 @@ class Snapshots:
         """Read no more, and decide on what was read."""
         self._socket.close(0)
         self._turn.end()
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=grace_seconds)
-        for done in self._under_way:
-            done.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        if not await self._under_way.ended(grace_seconds):
+            self._under_way.cancel()

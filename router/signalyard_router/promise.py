@@ -1,8 +1,8 @@
-"""An answer that is to come."""
+"""Answers that are to come."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -60,6 +60,10 @@ class Promise(Generic[T]):
             raise self._failure
         return cast(T, self._result)
 
+    def exception(self) -> BaseException | None:
+        """What it failed with, once it is done."""
+        return self._failure
+
     async def outcome(self) -> T:
         """`result` for who has a task to wait in; where that is cancelled, so is this."""
         waiter = self._waiter = asyncio.get_running_loop().create_future()
@@ -85,3 +89,39 @@ class Promise(Generic[T]):
         except Exception as exc:  # noqa: BLE001 -- as with a future, that is nobody's concern who keeps the promise
             context = {"message": "whoever waits for a promise failed", "exception": exc}
             asyncio.get_running_loop().call_exception_handler(context)
+
+
+class UnderWay:
+    """The promises that a wire waits for. It takes each out when it is told."""
+
+    def __init__(self) -> None:
+        self._promises: dict[Promise[Any], None] = {}
+        self._empty = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._promises)
+
+    def add(self, promise: Promise[Any]) -> None:
+        """Wait for one more."""
+        self._promises[promise] = None
+
+    def remove(self, promise: Promise[Any]) -> None:
+        """It is done."""
+        del self._promises[promise]
+        if not self._promises:
+            self._empty.set()
+
+    async def ended(self, seconds: float) -> bool:
+        """Whether all of them are done within these seconds; returns as soon as they are."""
+        if self._promises:
+            self._empty.clear()
+            try:
+                await asyncio.wait_for(self._empty.wait(), seconds)
+            except TimeoutError:
+                return False
+        return True
+
+    def cancel(self) -> None:
+        """Wait for none of them any longer."""
+        for promise in list(self._promises):
+            promise.cancel()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from signalyard_router.flow.promise import Promise
+from signalyard_router.promise import Promise, UnderWay
 
 
 def test_who_waits_is_told_at_once_and_not_by_a_turn_of_the_loop() -> None:
@@ -74,5 +74,25 @@ def test_a_failure_of_who_waits_is_nobodys_who_keeps_it() -> None:
         promise.add_done_callback(lambda done: 1 // 0)
         promise.set_result(7)
         assert isinstance(seen[0]["exception"], ZeroDivisionError)
+
+    asyncio.run(run())
+
+
+def test_a_shutdown_waits_for_what_is_under_way_as_long_as_it_likes() -> None:
+    async def run() -> None:
+        under_way = UnderWay()
+        assert await under_way.ended(0)
+        promises = [Promise[int](), Promise[int]()]
+        for promise in promises:
+            under_way.add(promise)
+            promise.add_done_callback(under_way.remove)
+        ending = asyncio.ensure_future(under_way.ended(60))
+        await asyncio.sleep(0)
+        promises[0].set_result(1)
+        assert len(under_way) == 1
+        assert not await under_way.ended(0)
+        under_way.cancel()
+        assert promises[1].cancelled()
+        assert await ending
 
     asyncio.run(run())
