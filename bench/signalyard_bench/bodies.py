@@ -29,6 +29,7 @@ def _post(path: str) -> bytes:
 
 
 _KINDS = 64
+_ROWS = 1000
 
 
 def inference(model: str, features: int, rows: int = 1) -> Requests:
@@ -48,7 +49,7 @@ def inference(model: str, features: int, rows: int = 1) -> Requests:
                     ]
                 }
             )
-            for batch in _batches(features, rows)
+            for batch in batches(features, rows)
         ],
     )
 
@@ -56,11 +57,12 @@ def inference(model: str, features: int, rows: int = 1) -> Requests:
 def profiled(model: str, features: int, rows: int = 1) -> Requests:
     """The same rows by our profile: with the names of their columns, and an id."""
     columns = tuple(names(features))
-    return _turns(model, [profile.encode_request("b-1", columns, batch) for batch in _batches(features, rows)])
+    return _turns(model, [profile.encode_request("b-1", columns, batch) for batch in batches(features, rows)])
 
 
-def _batches(features: int, rows: int) -> list[list[list[float]]]:
-    count = _KINDS if rows == 1 else 4
+def batches(features: int, rows: int) -> list[list[list[float]]]:
+    """The rows of the requests that are sent in turn: 64 requests, or as many as come to 1,000 rows; one of 1,000 is the same again."""
+    count = max(1, min(_KINDS, _ROWS // rows))
     all_rows = values(features, count * rows)
     return [all_rows[index * rows : (index + 1) * rows] for index in range(count)]
 

@@ -3,8 +3,8 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,26 +76,26 @@ class Subject:
     requests: Requests
 
     async def closed(self, lanes: int, seconds: float) -> Outcome:
-        load = await self._connected(lanes)
-        try:
-            return _good(await load.closed(seconds))
-        finally:
-            load.close()
+        async with self.connected(lanes) as load:
+            return good(await load.closed(seconds))
 
     async def open(self, rate: float, lanes: int, seconds: float) -> Outcome:
-        load = await self._connected(lanes)
+        async with self.connected(lanes) as load:
+            return good(await load.open(rate, seconds))
+
+    @asynccontextmanager
+    async def connected(self, lanes: int) -> AsyncIterator[Load]:
+        """Connections that are kept from run to run."""
+        load = Load(_RealNetwork(), time.perf_counter_ns, self.requests)
+        await load.connect("127.0.0.1", self.process.port, lanes)
         try:
-            return _good(await load.open(rate, seconds))
+            yield load
         finally:
             load.close()
 
-    async def _connected(self, lanes: int) -> Load:
-        load = Load(_RealNetwork(), time.perf_counter_ns, self.requests)
-        await load.connect("127.0.0.1", self.process.port, lanes)
-        return load
 
-
-def _good(outcome: Outcome) -> Outcome:
+def good(outcome: Outcome) -> Outcome:
+    """Every answer was a good one. Raises LoadError."""
     if set(outcome.statuses) != {200}:
         raise LoadError(f"not every answer was 200: {outcome.statuses}")
     return outcome
