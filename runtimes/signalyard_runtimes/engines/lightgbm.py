@@ -7,7 +7,7 @@ import lightgbm as lgb
 import numpy as np
 
 from signalyard.problems import Problem, error
-from signalyard_runtimes.engines.lightgbm_row import FastPrediction, fast_prediction
+from signalyard_runtimes.engines.lightgbm_native import FastPrediction, fast_prediction
 from signalyard_runtimes.engines.row import MatrixRow, Row
 from signalyard_runtimes.features import Matrix, Vector
 
@@ -33,12 +33,13 @@ class LightGBMEngine:
         # LightGBM takes the shape of an empty matrix for an error.
         if not len(matrix):
             return np.empty(0)
-        if len(matrix) == 1 and self._here is not None:
+        # Another number of features is left to LightGBM's package to refuse.
+        if self._prediction is not None and self._here is not None and matrix.shape[1] == self._prediction.features:
+            if len(matrix) > 1:
+                return self._prediction.rows(matrix)
             row = self._here.row
-            # Another number of features is left to LightGBM to refuse: a single one would be spread over all of them here.
-            if matrix.shape == row.values.shape:
-                row.values[:] = matrix
-                return np.array([row.score()])
+            row.values[:] = matrix
+            return np.array([row.score()])
         return np.asarray(self.booster.predict(matrix, num_threads=1), dtype=np.float64)
 
     def row(self) -> Row:

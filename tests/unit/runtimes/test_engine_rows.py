@@ -1,4 +1,4 @@
-"""Single rows by LightGBM's C interface: the same bits as Booster.predict, from any thread, and nothing left behind."""
+"""Rows by LightGBM's C interface: the same bits as Booster.predict, from any thread, and nothing left behind."""
 
 import gc
 import math
@@ -86,19 +86,22 @@ def test_a_lightgbm_that_keeps_its_library_elsewhere_scores_the_same(monkeypatch
     assert isinstance(place, MatrixRow)
     place.values[:] = matrix
     assert place.score() == slow.score(matrix)[0] == quick
+    assert list(slow.score(np.repeat(matrix, 2, axis=0))) == [quick] * 2
 
 
 def test_rows_of_another_width_are_refused_and_not_spread() -> None:
     for width in (1, FEATURES - 1, FEATURES + 1):
-        with pytest.raises(lgb.basic.LightGBMError, match="number of features"):
-            ENGINES["binary"].score(np.zeros((1, width)))
+        for count in (1, 2):
+            with pytest.raises(lgb.basic.LightGBMError, match="number of features"):
+                ENGINES["binary"].score(np.zeros((count, width)))
 
 
 def test_a_matrix_in_any_layout_is_read_right() -> None:
     matrix = np.random.default_rng(1).normal(size=(8, FEATURES))
-    promised = ENGINES["regression"].score(matrix)
+    promised = ENGINES["regression"].booster.predict(matrix)
     for stored in (np.asfortranarray(matrix), np.repeat(matrix, 2, axis=1)[:, ::2], matrix.astype(">f8")):
         assert [ENGINES["regression"].score(stored[i : i + 1])[0] for i in range(8)] == list(promised)
+        assert list(ENGINES["regression"].score(stored)) == list(promised)
 
 
 def test_threads_do_not_see_one_anothers_rows() -> None:
