@@ -19,6 +19,7 @@ from signalyard._server.request import ID_HEADER, Request, split_target
 from signalyard.problems import Problem
 
 _EARLY = 0.001  # uvloop's timers count in milliseconds, and may fire that much too soon
+_LARGE_PART = 4096  # bytes; a body's smaller parts are put together as they come, each by itself would take more memory than it has bytes
 _FRAMING = 6  # bytes on the wire for a byte of body, at worst: chunks of one byte
 _ID = b"\r\n" + ID_HEADER + b": "
 
@@ -148,7 +149,8 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None  # from the end of its header on
-        self._body: bytes | bytearray = b""
+        self._body: list[bytes | bytearray] = []
+        self._size = 0  # of it, so far
         self._expects = False  # it waits to be told to go on with its body
         self._offered = False  # another protocol; it is read again without the offer
         # the requests that are being answered
@@ -234,7 +236,7 @@ class Connection(asyncio.Protocol):
                 # what httptools holds of an unfinished line is seen here alone
                 most = self._settings.max_header_bytes
                 if self._request is not None:
-                    most += _FRAMING * len(self._body)
+                    most += _FRAMING * self._size
                 if self._later > most:
                     self._refuse_header()
                 elif self._moved:
@@ -297,11 +299,11 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._request = None
-        self._body = b""
+        self._body = []
         self._expects = False
         self._reading = Wait.HEADERS
         self._moved = True
-        self._later = self._length = 0
+        self._later = self._length = self._size = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of its target came."""
@@ -345,15 +347,17 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of its body came."""
-        if not self._body:
-            self._body = body
-        else:
-            if not isinstance(self._body, bytearray):
-                self._body = bytearray(self._body)
-            self._body += body
-        if len(self._body) > self._settings.max_body_bytes:
+        self._size += len(body)
+        if self._size > self._settings.max_body_bytes:
             self._refuse_body("it is longer")
             raise _RefusedError
+        parts = self._body
+        if not parts or len(body) >= _LARGE_PART:
+            parts.append(body)
+        elif isinstance(parts[-1], bytearray):
+            parts[-1] += body
+        else:
+            parts.append(bytearray(body))
 
     def on_message_complete(self) -> None:
         """It is whole."""
@@ -361,7 +365,7 @@ class Connection(asyncio.Protocol):
         if self._offered or request is None:
             return
         self._reading = self._request = None
-        request.body, self._body = bytes(self._body), b""  # the same object where it is bytes already
+        request.body, self._body = b"".join(self._body), []  # the same object where it is one
         self._take(request)
 
     # Own: answers

@@ -47,10 +47,10 @@ def read(data: bytes, settings: ConnectionSettings) -> Request | None:
     if head is None:
         return None
     method, path, query, headers, length = head
-    body = data[end + 4 :]
-    if len(body) != length or length > settings.max_body_bytes:
+    begin = end + 4
+    if len(data) - begin != length or length > settings.max_body_bytes:
         return None
-    return Request(method, path, query, headers, body)
+    return Request(method, path, query, headers, data[begin:])
 
 
 @lru_cache(maxsize=_KNOWN_HEADS)
