@@ -1,9 +1,7 @@
 """What all runtimes share: the inference profile between MLServer's request and a Scorer."""
 
-import asyncio
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +20,7 @@ from signalyard_runtimes.features import Matrix, to_values
 from signalyard_runtimes.mlserver import budget, drift
 from signalyard_runtimes.mlserver.errors import to_mlserver
 from signalyard_runtimes.mlserver.metrics import ModelMetrics
+from signalyard_runtimes.mlserver.worker import Worker
 from signalyard_runtimes.scorer import Scorer, load
 
 TRUST_PARAMETER = "trust"
@@ -67,12 +66,12 @@ class BundleModel:
         self.scorer = scorer
         self.drift = DriftWatch(scorer.histograms, drift_window) if scorer.histograms else None
         self._metrics = ModelMetrics(scorer.card, load_seconds)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"score-{scorer.card.model}")
+        self._worker = Worker(f"score-{scorer.card.model}")
 
     async def unload(self) -> bool:
         """Let go of the thread, which ends what it has begun for whoever has this model in hand, and of the metrics of drift."""
-        if hasattr(self, "_thread"):
-            self._thread.shutdown(wait=False)
+        if hasattr(self, "_worker"):
+            self._worker.end()
             if self.drift is not None:
                 drift.forget(self.scorer.card, self.drift)
         return True
@@ -114,8 +113,7 @@ class BundleModel:
             if len(values) <= _INLINE_ROWS:
                 answer = self._score(call, columns, values)
             else:
-                loop = asyncio.get_running_loop()
-                answer = await loop.run_in_executor(self._thread, self._score, call, columns, values)
+                answer = await self._worker.run(self._score, call, columns, values)
         except SignalyardError as exc:
             self._count(exc)
             raise
