@@ -47,8 +47,9 @@ def _curve(calibration: Calibration) -> Callable[[Vector], Vector]:
     def platt(score: Vector) -> Vector:
         # np.exp overflows to inf for a sure "down", and 1 / inf is the 0 that is meant.
         with np.errstate(over="ignore"):
-            probability: Vector = 1.0 / (1.0 + np.exp(a * score + b))
-        return probability
+            probability: Vector = np.exp(a * score + b)
+        probability += 1.0
+        return np.divide(1.0, probability, out=probability)
 
     return platt
 

@@ -62,6 +62,7 @@ class Features:
         self._whole = np.array([item.dtype != "float64" for item in features])
         self._bool = np.array([item.dtype == "bool" for item in features])
         self._wholes = bool(self._whole.any())
+        self._unbounded = not self._wholes and all(item.minimum is None and item.maximum is None for item in features)
         self._steps = [_compile(step, self._names) for step in steps]
         self._orders: dict[tuple[str, ...], npt.NDArray[np.intp] | None] = {}
 
@@ -72,8 +73,8 @@ class Features:
         duplicate_feature) where the columns are wrong: then no row can be scored.
         """
         matrix = self.arrange(columns, values)
-        bad = self._bad(matrix)
-        if not bad.any():
+        # Numbers without a bound need no more; it takes a quarter of the time.
+        if (self._unbounded and np.isfinite(matrix).all()) or not (bad := self._bad(matrix)).any():
             return Built(self._prepare(matrix), None, [""] * len(matrix))
         faulty = bad.any(axis=1)
         row_error = [""] * len(matrix)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from signalyard._server.testing import exchange
 from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.front import Front
-from signalyard_runtimes.lanes.target import Targets
+from signalyard_runtimes.lanes.target import SMALL_BYTES, Targets
 from signalyard_runtimes.mlserver.metrics import HttpMetrics
 
 LONG = "FUZZ_SECONDS" in os.environ
@@ -38,6 +38,7 @@ NASTY = [
     *(b"18446744073709551616", b"9223372036854775808", b"-9223372036854775809", b"9007199254740993", b"1.0000000000000002"),
     *(b"null", b"true", b"false", b"{}", b"[]", b'""', b'"1"', b"[[", b"]]", b"[" * 1100, b'{"a":' * 300, b"\\ud800", b"\\u0000"),
     *(b"\xff", b"\xc3\x28", b"\xef\xbb\xbf", b"\x00", b"\x1f", b"\t", b"\r\n", b"//", b"/**/", b"'", b",", b",,", b":", b'"x":1,'),
+    *(b'"numbers"', b'"data":"numbers",', b'"data":null,', b'"d\\u0061ta":[1,2],'),
     *(b'"id":"x",', b'"inputs":[],', b'"data":[1,2,3,4],', b'"shape":[1,4],', b'"datatype":"INT32",', b'"name":"x",'),
 ]  # fmt: skip
 VALUES: list[Any] = [
@@ -100,6 +101,15 @@ def numbers(draw: st.DrawFn) -> bytes:
     return TEXT.replace(b"[3500.0, 0.1, 3501, null]", f"[{', '.join(texts)}]".encode())
 
 
+# The numbers of larger bodies are read another way.
+SPACES = b" " * SMALL_BYTES
+
+
+def large(body: bytes) -> bytes:
+    """The same with spaces before its numbers, if there still are any."""
+    return body.replace(b'"data": [', b'"data": [' + SPACES, 1)
+
+
 class Pair:
     def __init__(self, rest: Any) -> None:
         metrics = HttpMetrics()
@@ -134,12 +144,14 @@ def fuzz(examples: int) -> Any:
 @example(body=b"")
 def test_bytes_that_are_nearly_a_request(pair: Pair, body: bytes) -> None:
     pair.same(body)
+    pair.same(large(body))
 
 
 @fuzz(150)
 @given(body=rebuilt())
 def test_trees_that_are_nearly_a_request(pair: Pair, body: bytes) -> None:
     pair.same(body)
+    pair.same(large(body))
 
 
 @fuzz(100)
@@ -147,6 +159,7 @@ def test_trees_that_are_nearly_a_request(pair: Pair, body: bytes) -> None:
 @example(body=TEXT.replace(b"3501", b"-0"))
 def test_numbers_however_they_are_written(pair: Pair, body: bytes) -> None:
     pair.same(body)
+    pair.same(large(body))
 
 
 @fuzz(50)

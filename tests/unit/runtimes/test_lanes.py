@@ -13,7 +13,7 @@ from signalyard._server.testing import exchange
 from signalyard_runtimes.lanes import asgi
 from signalyard_runtimes.lanes.fast import FastLane
 from signalyard_runtimes.lanes.front import Front
-from signalyard_runtimes.lanes.target import Targets
+from signalyard_runtimes.lanes.target import SMALL_BYTES, Targets
 from signalyard_runtimes.mlserver.metrics import HttpMetrics
 
 PATH = "/v2/models/rb-trend/versions/7/infer"
@@ -132,6 +132,13 @@ def fast_cases() -> Iterator[tuple[str, bytes]]:
     yield "another order", post(plain(0.1, 3500.0, parameters={"columns": '["ret_5","close"]'}))
     yield "one column", post(plain(3500.0, shape=[1, 1], parameters={"columns": '["close"]'}))
     yield "batch on a thread", post(plain(*[3500.0, 0.1] * 600))
+    many: list[Any] = [round(3500 + row / 7, row % 16) for row in range(2400)]
+    assert len(json.dumps(many)) > SMALL_BYTES
+    yield "many numbers", post(plain(*many))
+    yield "many, some missing", post(plain(*many, None, 0.1, 3500.0, None))
+    yield "many, one of them large", post(plain(*many, 2**70, 0.1))
+    yield "many, with a name that is a place of ours", post({**plain(*many), "id": "numbers"})
+    yield "many in one row", post(json.dumps(GOOD).encode() + b" " * SMALL_BYTES)
     yield "unknown feature", post(plain(1.0, 2.0, parameters={"columns": '["close","open"]'}))
     yield "missing feature", post(plain(1.0, shape=[1, 1], parameters={"columns": '["ret_5"]'}))
     for value in ("", "x", None, "日本", "a\r\nx-evil: 1", "\u2028", '"\\', "x" * 5000):
@@ -210,6 +217,22 @@ def odd_cases() -> Iterator[tuple[str, bytes, int]]:
         [10**400, 1.0],
     ):
         yield f"data {str(data)[:30]}", post(plain(1.0, 2.0, data=data, shape=[1, 2])), 400
+    spaces = b" " * SMALL_BYTES
+    for numbers in (
+        b"[1,2,]",
+        b"[1,[2]]",
+        b"[1,true]",
+        b"[NaN,1]",
+        b"[01,2]",
+        b"[1,nulll]",
+        b"[1e999,1]",
+        b"[1]",
+        b'["1",2]',
+        b"[1,2],2",
+    ):
+        yield f"large {numbers!r}", post(literal(numbers[:1] + spaces + numbers[1:])), 400
+    for more in (b'"data": null', b'"data": []', b'"data": "numbers"', b'"d\\u0061ta": [1]'):
+        yield f"large, then {more!r}", post(literal(b"[" + spaces + b"1,2], " + more)), 400
     yield "nested rows", post(plain(1.0, 2.0, data=[[3500.0, 0.1], [3501.0, None]], shape=[2, 2])), 200
     yield "a shape of floats", post(plain(1.0, 2.0, shape=[1.0, 2.0])), 200
     for number in (
