@@ -279,7 +279,27 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     "--zeromq-snapshots",
     "ZEROMQ_SNAPSHOTS",
     multiple=True,
-    help="ZeroMQ address of a publisher of snapshots; may be repeated.",
+    help="ZeroMQ address of a publisher of snapshots, with --zeromq-key as ADDRESS#PUBLIC-KEY; may be repeated.",
+)
+@_option(
+    "--zeromq-key",
+    "ZEROMQ_KEY",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with the router's secret key, of signalyard route curve-key: ZeroMQ is encrypted, and both sides are known.",
+)
+@_option(
+    "--zeromq-clients",
+    "ZEROMQ_CLIENTS",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with lines of: NAME PUBLIC-KEY. With --zeromq-key nobody else connects.",
+)
+@_option(
+    "--zeromq-plain",
+    "ZEROMQ_PLAIN",
+    is_flag=True,
+    help="Let ZeroMQ leave the machine in plain text, where the network keeps others out.",
 )
 @_option(
     "--busy-poll",
@@ -399,6 +419,9 @@ def router(
     zeromq_requests: str,
     zeromq_signals: str,
     zeromq_snapshots: tuple[str, ...],
+    zeromq_key: Path | None,
+    zeromq_clients: Path | None,
+    zeromq_plain: bool,
     busy_poll: int,
     drain: int,
     log_level: str,
@@ -498,6 +521,9 @@ def router(
             requests=zeromq_requests,
             signals=zeromq_signals,
             snapshots=zeromq_snapshots,
+            key=zeromq_key,
+            clients=zeromq_clients,
+            plain=zeromq_plain,
             max_body_bytes=max_body,
             max_rows=max_rows,
         ),

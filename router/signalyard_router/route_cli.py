@@ -4,7 +4,9 @@ import getpass
 import hashlib
 import http.client
 import json
+import os
 import ssl
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -229,3 +231,26 @@ def token(*, name: str) -> None:
     secret = RealWorld().random_bytes(32).hex()
     click.echo(f"token, to be kept secret: {secret}")
     click.echo(f"line for --admin-tokens:  {name} sha256:{hashlib.sha256(secret.encode()).hexdigest()}")
+
+
+@route.command("curve-key")
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The file for the secret key; it must not be there."
+)
+def curve_key(*, name: str, out: Path) -> None:
+    """Make a key of ZeroMQ's CURVE for NAME, a client or a router, and the line by which others know it."""
+    try:
+        from signalyard.curve import new_pair
+    except ImportError as exc:
+        text = f"CURVE needs the extra zeromq: pip install 'signalyard[zeromq]' ({exc.name} is not installed)"
+        raise error(Problem.INVALID_SETTING, text, "/out") from exc
+    pair = new_pair()
+    try:
+        # for nobody else's eyes from the first moment on
+        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{pair.secret}\n")
+    except OSError as exc:
+        raise error(Problem.INVALID_SETTING, f"the key cannot be written: {exc}", "/out") from exc
+    click.echo(f"public key:                 {pair.public}")
+    click.echo(f"line for --zeromq-clients:  {name} {pair.public}")

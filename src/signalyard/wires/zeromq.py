@@ -10,6 +10,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
+from signalyard.curve import KeyPair, public_key
 from signalyard.following import Wanted
 from signalyard.problems import Problem, ProblemDetails, error
 from signalyard.wire import Signal
@@ -45,9 +46,21 @@ class ZeromqWire:
     Where the router says that it stops, or gives no sign of life for three seconds, another connection is opened. What has no answer
     is asked again there, and every second: libzmq connects again by itself, tells nobody, and what was on its way is lost. The router's
     commit is idempotent.
+
+    With ``router_key``, the router's public key, and ``key``, our own pair (`signalyard.curve.read_key`), both sockets speak CURVE: what is
+    said is encrypted, and whoever answers is that router. One that does not know our key does not answer.
     """
 
-    def __init__(self, requests: str = "", signals: str = "") -> None:
+    def __init__(
+        self, requests: str = "", signals: str = "", *, router_key: str = "", key: KeyPair | None = None
+    ) -> None:
+        if bool(router_key) != (key is not None):
+            raise error(Problem.INVALID_SETTING, "the router's public key and our own pair go together", "/router_key")
+        try:
+            self._router_key = public_key(router_key) if router_key else None
+        except ValueError as exc:
+            raise error(Problem.INVALID_SETTING, str(exc), "/router_key") from exc
+        self._key = key
         self._requests = requests
         self._signals = signals
         self._context = zmq.asyncio.Context()
@@ -153,6 +166,10 @@ class ZeromqWire:
         socket.setsockopt(zmq.LINGER, _LINGER)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if self._router_key is not None and self._key is not None:
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self._router_key)
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, self._key.public.encode())
+            socket.setsockopt(zmq.CURVE_SECRETKEY, self._key.secret.encode())
         try:
             socket.connect(address)
         except zmq.ZMQError as exc:

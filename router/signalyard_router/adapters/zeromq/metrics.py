@@ -33,6 +33,14 @@ class ZeromqMetrics:
         )
         self.lost_answers = dropped.labels("requests")
         self.lost_signals = dropped.labels("signals")
+        refused = Counter(
+            "signalyard_zeromq_refused_connections_total",
+            "Connections that were not let in: by an unknown key, or because the handshake failed, as without CURVE",
+            ["reason"],
+            registry=registry,
+        )
+        self.strangers = refused.labels("key")
+        self.failed_handshakes = refused.labels("handshake")
         self._peers = Gauge("signalyard_zeromq_peers", "Peers that were heard of lately", registry=registry)
         self._subscriptions = Gauge(
             "signalyard_zeromq_subscriptions", "Subscriptions of all subscribers together", registry=registry

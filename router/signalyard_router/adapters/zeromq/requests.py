@@ -11,6 +11,7 @@ import zmq
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Decision, StateAnswer
+from signalyard_router.adapters.zeromq.doorkeeper import Handshakes
 from signalyard_router.adapters.zeromq.messages import (
     BEAT,
     STATE,
@@ -24,6 +25,7 @@ from signalyard_router.adapters.zeromq.messages import (
 )
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.peers import Peers
+from signalyard_router.adapters.zeromq.security import Security
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.adapters.zeromq.sockets import LoopSocket, bind
 from signalyard_router.adapters.zeromq.turn import Turn
@@ -67,6 +69,7 @@ class Requests:
         settings: ZeromqSettings,
         metrics: ZeromqMetrics,
         prefix: str,
+        security: Security | None = None,
     ) -> None:
         self._router = router
         self._submitting = Submitting(router, settings.max_rows)
@@ -87,7 +90,10 @@ class Requests:
         socket.setsockopt(zmq.MAXMSGSIZE, 2 * settings.max_body_bytes)
         # A peer that is gone, or reads nothing, is to be told from one that gets its answer.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if security is not None:
+            security.listen(socket, "requests")
         self.address = bind(socket, settings.requests, settings.beat_seconds, "/zeromq-requests")
+        self._handshakes = Handshakes(socket, "requests", metrics) if security is not None else None
         self._socket = LoopSocket(socket, self._receive)
 
     def tend(self) -> None:
@@ -186,4 +192,6 @@ class Requests:
         for peer in self._peers.known:
             with suppress(zmq.ZMQError):  # it is gone, or does not read
                 self._socket.send([peer, *bye()])
+        if self._handshakes is not None:
+            self._handshakes.close()
         self._socket.close(int(self._settings.linger_seconds * 1000))

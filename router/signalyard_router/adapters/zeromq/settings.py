@@ -1,13 +1,14 @@
 """Where ZeroMQ listens, and what it puts up with."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeromqSettings:
     """The settings of the three sockets; one without an address is not opened. Times are seconds, sizes bytes.
 
-    Nothing is encrypted and nobody is asked who he is, as on the REST port: addresses other than loopback belong behind a network policy.
+    Addresses beyond this machine need `key`, or `plain`.
     """
 
     requests: str = ""
@@ -17,7 +18,17 @@ class ZeromqSettings:
     """The address of the XPUB socket that signals are published on, such as tcp://127.0.0.1:8093."""
 
     snapshots: tuple[str, ...] = ()
-    """The addresses of publishers whose snapshots are decided on; these are connected to."""
+    """The addresses of publishers whose snapshots are decided on; these are connected to. With `key`, each has its publisher's public
+    key behind it: tcp://10.0.0.5:5555#PUBLIC-KEY."""
+
+    key: Path | None = None
+    """The file with our secret key, by which the sockets speak CURVE; read once, at the start. None, the default: they speak plain text."""
+
+    clients: Path | None = None
+    """The file with lines of ``NAME PUBLIC-KEY``: who may connect, where there is a key."""
+
+    plain: bool = False
+    """Whether plain text may leave the machine; else an address beyond loopback without a key is refused. Default: it may not."""
 
     max_body_bytes: int = 4 * 1024 * 1024
     """The largest body of a message; a larger one is answered with a problem. A frame of twice the size ends its connection."""

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import zmq
 
 from signalyard.wire import Signal
+from signalyard_router.adapters.zeromq.doorkeeper import Handshakes
 from signalyard_router.adapters.zeromq.lastvalues import LastValues
 from signalyard_router.adapters.zeromq.messages import last_values, published, published_beat
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
+from signalyard_router.adapters.zeromq.security import Security
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.adapters.zeromq.sockets import LoopSocket, bind
 from signalyard_router.ports import Journal
@@ -26,6 +28,7 @@ class Publisher:
         journal: Journal,
         settings: ZeromqSettings,
         metrics: ZeromqMetrics,
+        security: Security | None = None,
     ) -> None:
         self._journal = journal
         self._settings = settings
@@ -40,7 +43,10 @@ class Publisher:
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         socket.setsockopt(zmq.SNDHWM, settings.signals_high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        if security is not None:
+            security.listen(socket, "signals")
         self.address = bind(socket, settings.signals, settings.beat_seconds, "/zeromq-signals")
+        self._handshakes = Handshakes(socket, "signals", metrics) if security is not None else None
         self._socket = LoopSocket(socket, self._receive)
 
     async def send(self, signals: Sequence[Signal]) -> None:
@@ -76,4 +82,6 @@ class Publisher:
 
     def close(self) -> None:
         """Stop publishing."""
+        if self._handshakes is not None:
+            self._handshakes.close()
         self._socket.close(int(self._settings.linger_seconds * 1000))

@@ -11,6 +11,7 @@ from signalyard.problems import Problem, SignalyardError, error
 from signalyard.wire import Decision
 from signalyard_router.adapters.zeromq.messages import Flaw, read_published
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
+from signalyard_router.adapters.zeromq.security import Security, publisher
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.adapters.zeromq.sockets import LoopSocket
 from signalyard_router.adapters.zeromq.turn import Turn
@@ -33,6 +34,7 @@ class Snapshots:
         settings: ZeromqSettings,
         metrics: ZeromqMetrics,
         prefix: str,
+        security: Security | None = None,
     ) -> None:
         self._submitting = Submitting(router, settings.max_rows)
         self._clock = clock
@@ -48,7 +50,10 @@ class Snapshots:
         socket.setsockopt(zmq.HEARTBEAT_IVL, int(settings.beat_seconds * 1000))
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(3 * settings.beat_seconds * 1000))
         socket.setsockopt(zmq.SUBSCRIBE, b"")
-        for address in settings.snapshots:
+        for address, key in [publisher(named, security) for named in settings.snapshots]:
+            # libzmq looks at these when it connects, so each connection has its own
+            if security is not None and key is not None:
+                security.connect(socket, key)
             try:
                 socket.connect(address)
             except zmq.ZMQError as exc:

@@ -6,8 +6,10 @@ import logging
 import zmq
 from prometheus_client import CollectorRegistry
 
+from signalyard_router.adapters.zeromq.doorkeeper import Doorkeeper
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.requests import Requests, Router
+from signalyard_router.adapters.zeromq.security import read_security
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
 from signalyard_router.adapters.zeromq.signals import Publisher
 from signalyard_router.adapters.zeromq.snapshots import Snapshots
@@ -19,35 +21,40 @@ _log = logging.getLogger("signalyard.zeromq")
 class ZeromqWire:
     """What of ZeroMQ the settings ask for. ``publisher`` is a sink for the outbox, None where no signals are published.
 
-    Raises CallerError (invalid_setting) where an address cannot be used.
+    Raises CallerError (invalid_setting) where an address, a key or the clients cannot be used.
     """
 
     def __init__(
         self, world: World, router: Router, journal: Journal, settings: ZeromqSettings, registry: CollectorRegistry
     ) -> None:
         metrics = ZeromqMetrics(registry)
+        security = read_security(settings)
         self._settings = settings
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.requests: Requests | None = None
         self.publisher: Publisher | None = None
         self._snapshots: Snapshots | None = None
+        self._doorkeeper: Doorkeeper | None = None
         name = f"z{world.random_bytes(4).hex()}"
         try:
+            if security is not None:
+                self._doorkeeper = Doorkeeper(self._context, security.clients, metrics)
             if settings.signals:
-                self.publisher = Publisher(self._context, journal, settings, metrics)
+                self.publisher = Publisher(self._context, journal, settings, metrics, security)
             if settings.requests:
-                self.requests = Requests(self._context, router, world.clock, settings, metrics, name)
+                self.requests = Requests(self._context, router, world.clock, settings, metrics, name, security)
             if settings.snapshots:
-                self._snapshots = Snapshots(self._context, router, world.clock, settings, metrics, f"{name}s")
+                self._snapshots = Snapshots(self._context, router, world.clock, settings, metrics, f"{name}s", security)
         except BaseException:
             self._context.destroy(0)
             raise
         self._tending = asyncio.get_running_loop().create_task(self._tend())
         _log.info(
-            "event=zeromq_ready requests=%s signals=%s snapshots=%s",
+            "event=zeromq_ready requests=%s signals=%s snapshots=%s curve=%s",
             self.requests.address if self.requests else "-",
             self.publisher.address if self.publisher else "-",
             ",".join(settings.snapshots) or "-",
+            "yes" if security is not None else "no",
         )
 
     async def _tend(self) -> None:
@@ -69,5 +76,7 @@ class ZeromqWire:
         await asyncio.wait([self._tending])
         if self.publisher is not None:
             self.publisher.close()
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
         # It waits for what is still to leave, on libzmq's own thread and not longer than the sockets linger.
         self._context.term()
