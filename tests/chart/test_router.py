@@ -112,6 +112,37 @@ def test_grpc_speaks_tls_by_a_secret() -> None:
     assert volume["secret"] == {"secretName": "signals-grpc"}
 
 
+def test_zeromq_has_ports_of_its_own_and_keys_by_a_secret() -> None:
+    plain, secured = render("router", {}), render("router", values_of("router", "08-zeromq"))
+    assert [name for name in settings(plain) if "ZEROMQ" in name] == []
+    said = settings(secured)
+    ports = {one["name"]: one["port"] for one in secured.of("Service")["rel"]["spec"]["ports"]}
+    for name, wire in (("SIGNALYARD_ZEROMQ_REQUESTS", "zmq-requests"), ("SIGNALYARD_ZEROMQ_SIGNALS", "zmq-signals")):
+        assert said[name] == f"tcp://0.0.0.0:{ports[wire]}"
+    assert said["SIGNALYARD_ZEROMQ_SNAPSHOTS"].startswith("tcp://features.trading.svc:5555#")
+    pod = secured.of("StatefulSet")["rel"]["spec"]["template"]["spec"]
+    inside = {one["name"]: one["containerPort"] for one in pod["containers"][0]["ports"]}
+    assert {wire: inside[wire] for wire in ("zmq-requests", "zmq-signals")} == {
+        wire: ports[wire] for wire in ("zmq-requests", "zmq-signals")
+    }
+    let_in = [one["port"] for one in secured.of("NetworkPolicy")["rel"]["spec"]["ingress"][0]["ports"]]
+    assert let_in == [8090, 8093, 8094]
+    (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "zeromq")
+    assert mount["readOnly"]
+    assert said["SIGNALYARD_ZEROMQ_KEY"] == f"{mount['mountPath']}/key"
+    assert said["SIGNALYARD_ZEROMQ_CLIENTS"] == f"{mount['mountPath']}/clients"
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "zeromq")
+    assert volume["secret"] == {"secretName": "signals-zeromq"}
+
+
+def test_zeromq_is_plain_text_only_where_that_is_said() -> None:
+    asked = render("router", {"zeromq": {"requests": {"expose": True}, "plain": True}})
+    said = settings(asked)
+    assert said["SIGNALYARD_ZEROMQ_PLAIN"] == "true"
+    assert "SIGNALYARD_ZEROMQ_KEY" not in said
+    assert "SIGNALYARD_ZEROMQ_SIGNALS" not in said
+
+
 def test_levers_stay_inside_the_pod_unless_they_are_let_out_with_tokens_and_tls() -> None:
     inside = render("router", {})
     assert settings(inside)["SIGNALYARD_ADMIN_HOST"] == "127.0.0.1"

@@ -61,6 +61,22 @@ default
 {{- if and (not .Values.grpc.expose) .Values.grpc.tlsSecret -}}
 {{- fail "grpc.expose: is false, so grpc.tlsSecret has no use; set it to true or empty the other" -}}
 {{- end -}}
+{{- $zeromq := .Values.zeromq -}}
+{{- $speaks := or $zeromq.requests.expose $zeromq.signals.expose $zeromq.snapshots -}}
+{{- if and $speaks (not $zeromq.keySecret) (not $zeromq.plain) -}}
+{{- fail "zeromq.keySecret: is required where ZeroMQ leaves the pod; or say zeromq.plain: true where the network keeps others out" -}}
+{{- end -}}
+{{- if and $zeromq.keySecret $zeromq.plain -}}
+{{- fail "zeromq.plain: is true, so zeromq.keySecret has no use; empty one of them" -}}
+{{- end -}}
+{{- if and (not $speaks) (or $zeromq.keySecret $zeromq.plain) -}}
+{{- fail "zeromq.requests.expose: is false, as zeromq.signals.expose is, and there are no zeromq.snapshots, so zeromq.keySecret and zeromq.plain have no use" -}}
+{{- end -}}
+{{- range $zeromq.snapshots -}}
+{{- if and $zeromq.keySecret (not (contains "#" .)) -}}
+{{- fail (printf "zeromq.snapshots: %s needs its publisher's public key behind it: %s#PUBLIC-KEY" . .) -}}
+{{- end -}}
+{{- end -}}
 {{- $shared := .Values.journal.redis.urlSecret.name -}}
 {{- if and (gt (int .Values.replicas) 1) (not $shared) -}}
 {{- fail (printf "replicas: is %d, and each router would signal by a journal of its own: name the Secret of a Redis in journal.redis.urlSecret.name, or take 1" (int .Values.replicas)) -}}
