@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from signalyard.problems import SignalyardError
-from signalyard_runtimes import transfer_cli
+from signalyard_runtimes import collector, transfer_cli
 from signalyard_runtimes.termination import reporting
 
 _SINGLE_THREADED = (
@@ -286,6 +286,7 @@ def serve(
       SIGNALYARD_MODELS=/mnt/models signalyard serve
     """
     _single_thread()
+    collector.rest()
     with reporting():
         from signalyard_runtimes.listening import check_free
 

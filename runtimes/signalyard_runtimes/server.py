@@ -5,13 +5,11 @@ over and does not say which port it got. So its registry, data plane, REST app a
 
 1. every bundle is verified and loaded; a bad one ends the process before a port is open;
 2. REST, gRPC and metrics listen; whoever asks is told "not ready";
-3. each model is warmed up through the REST socket, then all that is alive is taken out of the garbage collector's sight: the
-   first full collection over MLServer's some 200,000 objects would stall one request by 80 to 200 ms;
+3. each model is warmed up through the REST socket, then all that is alive is taken out of the garbage collector's sight;
 4. ready, until SIGTERM or SIGINT: not ready, in-flight requests end, exit status 0.
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -27,6 +25,7 @@ from prometheus_client import disable_created_metrics, make_asgi_app
 from signalyard._release import release
 from signalyard._server.bounds import ConnectionSettings
 from signalyard.problems import Problem, error
+from signalyard_runtimes import collector
 from signalyard_runtimes.bundle import store
 from signalyard_runtimes.bundle.manifest import Manifest
 from signalyard_runtimes.drift.watch import WINDOW_SECONDS
@@ -77,6 +76,7 @@ def serve(settings: ServeSettings) -> None:
     Raises ModelError where there is no bundle or a bad one, CallerError (invalid_setting) where a port cannot be had.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    collector.rest()  # what was imported stays
     for name in ("mlserver", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of which no rule makes use
@@ -131,8 +131,7 @@ async def _serve(settings: ServeSettings) -> None:
             drift.begin(scorer.card for scorer in scorers)
             count = len(scorers)
             scorers.clear()  # from here on the registry decides what is kept
-            gc.collect()
-            gc.freeze()
+            collector.settle()
             readiness.admit()
             ports = [listening.getsockname()[1] for listening in (http_socket, metrics_socket)]
             print(
