@@ -100,7 +100,10 @@ def test_the_model_chart_refuses(paths: dict[str, Any], said: list[str]) -> None
             ["zeromq.snapshots", "tcp://features:5555#PUBLIC-KEY"],
         ),
         ({"zeromq__snapshots": ["features:5555"], "zeromq__plain": True}, ["/zeromq/snapshots/0"]),
-        ({"zeromq": {"signals": {"expose": True}, "keySecret": "z", "plain": True}}, ["zeromq.plain", "zeromq.keySecret"]),
+        (
+            {"zeromq": {"signals": {"expose": True}, "keySecret": "z", "plain": True}},
+            ["zeromq.plain", "zeromq.keySecret"],
+        ),
         ({"zeromq__plain": True}, ["zeromq.requests.expose", "zeromq.plain"]),
         ({"journal__durability": "none"}, ["/journal/durability", "fsync"]),
         ({"journal__archive": "ftp://x"}, ["/journal/archive"]),
