@@ -59,7 +59,8 @@ _log = logging.getLogger("signalyard.router.journal")
 
 
 class _Sent(msgspec.Struct):
-    """A group that is on its way to the log, or in doubt. ``place`` is the one that it was settled on."""
+    """A group that is on its way to the log, or in doubt. ``place`` is the one that it was settled on, ``landed`` that it stands in the log,
+    ``answered`` that whoever waits was told so."""
 
     place: Place
     entry: LogEntry
@@ -67,6 +68,7 @@ class _Sent(msgspec.Struct):
     answer: asyncio.Future[Appended]
     timer: asyncio.TimerHandle
     landed: bool = False
+    answered: bool = False
     proposals: frozenset[str] | None = None
     instruments: frozenset[tuple[str, str]] | None = None
 
@@ -112,6 +114,7 @@ class ReplicatedJournal(LocalJournal):
         self._joined = asyncio.Event()
         self._stalled = False
         self._heard = 0
+        self._name, self._entries = world.random_bytes(12).hex(), 0
         self._sent: dict[str, _Sent] = {}
         self._ahead: _Sent | None = None
         self._owed: list[Record] = []
@@ -325,11 +328,12 @@ class ReplicatedJournal(LocalJournal):
 
     def _fold_entry(self, entry: LogEntry) -> None:
         sent = self._sent.get(entry.token)
+        prompt = sent is not None and self._ahead is sent
         if sent is not None:
             sent.landed = True
             self._prepare(sent)
             records: Sequence[Record] = sent.group.records
-            if self._ahead is sent:
+            if prompt:
                 self._ahead = None
                 self._state.forget()
             else:
@@ -359,6 +363,10 @@ class ReplicatedJournal(LocalJournal):
             self._next_segment()
         if sent is not None and entry.position % self._sharing.snapshot_every == 0 and self.on_snapshot is not None:
             self.on_snapshot(self.checkpoint(), self.oldest_needed)
+        if sent is not None and prompt:
+            # `_came` would say the same, a turn of the loop later.
+            self._stalled = False
+            self._tell(sent)
 
     def _changed(self, records: Sequence[Record], *, foreign: bool) -> None:
         documents = any(isinstance(record, RouteRecord | GroupRecord) for record in records)
@@ -470,7 +478,7 @@ class ReplicatedJournal(LocalJournal):
         if sent.landed and sent.answer.exception() is None and sent.answer.result() is Appended.DONE:
             sent.timer.cancel()
             self._writing, self._stalled = None, False
-            self._answer(sent.group)
+            self._tell(sent)
             if self._waiting:
                 self._flush()
         else:
@@ -555,7 +563,7 @@ class ReplicatedJournal(LocalJournal):
                 self._fold_entry(sent.entry)
             landed = next((one for one in tried if one.landed), None)
             if landed is not None:
-                self._answer(landed.group)
+                self._tell(landed)
                 return
             if became is Appended.DONE:
                 raise JournalInDoubt(
@@ -625,7 +633,8 @@ class ReplicatedJournal(LocalJournal):
             self._answer_failure(batches, f"the log {self._log.name} does not answer")
 
     def _entry(self, records: Sequence[Record]) -> LogEntry:
-        token = self._world.random_bytes(12).hex()
+        self._entries += 1
+        token = f"{self._name}-{self._entries}"
         body = b"\n".join([_encoder.encode(_slim(record)) for record in records])
         return LogEntry(self._place.position + 1, token, body)
 
@@ -654,6 +663,12 @@ class ReplicatedJournal(LocalJournal):
             further = seq - self._tail.seq - 1
             return msgspec.structs.replace(record, id=f"l-{place}-{further}" if further else f"l-{place}")
         return record
+
+    def _tell(self, sent: _Sent) -> None:
+        """What stands in the log is told once."""
+        if not sent.answered:
+            sent.answered = True
+            self._answer(sent.group)
 
     def _answer(self, group: Group) -> None:
         self._metrics.committed.inc()
