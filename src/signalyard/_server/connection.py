@@ -89,8 +89,7 @@ class Connections:
         self.tasks: dict[Doing, None] = {}
         """What is being answered."""
         self.draining = False
-        self.answered = asyncio.Event()
-        """Set whenever nothing is being answered any more, while the server drains."""
+        self._none_left = asyncio.Event()
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -110,8 +109,17 @@ class Connections:
     def ended(self, doing: Doing) -> None:
         """It is given, or nobody wants it."""
         del self.tasks[doing]
-        if self.draining and not self.tasks:
-            self.answered.set()
+        if not self.tasks:
+            self._none_left.set()
+
+    async def answered(self) -> None:
+        """Return once nothing is being answered, nor about to be."""
+        while self.tasks or self._turn:
+            if not self.tasks:
+                await asyncio.sleep(0)
+                continue
+            self._none_left.clear()
+            await self._none_left.wait()
 
     def _begin_turn(self, begin: Callable[[Request], Answer | Later | None]) -> None:
         turn, self._turn = self._turn, []

@@ -36,7 +36,7 @@ async def drain(shared: Connections, listener: Listener | None, grace_seconds: f
     try:
         async with asyncio.timeout(grace_seconds):
             await shared.empty.wait()
-            await _answered(shared)
+            await shared.answered()
     except TimeoutError:
         _log.warning(
             "event=drain_expired connections=%d requests=%d seconds=%g",
@@ -52,13 +52,7 @@ async def _cut(shared: Connections) -> None:
         doing.cancel()
     with suppress(TimeoutError):
         async with asyncio.timeout(_CANCEL_SECONDS):
-            await _answered(shared)
+            await shared.answered()
     for connection in list(shared.connections):
         connection.transport.abort()
     await shared.empty.wait()
-
-
-async def _answered(shared: Connections) -> None:
-    while shared.tasks:
-        shared.answered.clear()
-        await shared.answered.wait()

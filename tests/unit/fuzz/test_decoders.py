@@ -257,10 +257,7 @@ class InProcess:
                 if not wire.closed:
                     connection.data_received(piece)
                 await asyncio.sleep(0)
-            for _ in range(1000):
-                if not server._open.tasks:
-                    break
-                await asyncio.wait(server._open.tasks)
+            await server._open.answered()
             connection.connection_lost(None)
             return bytes(wire.sent)
 

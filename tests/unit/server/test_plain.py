@@ -196,8 +196,7 @@ def test_a_client_that_does_not_read_is_waited_for() -> None:
         await asyncio.sleep(0)
         assert written == []
         connection.resume_writing()
-        while shared.tasks:
-            await asyncio.wait(shared.tasks, timeout=10)
+        await asyncio.wait_for(shared.answered(), 10)
         connection.connection_lost(None)
         return app, written
 
