@@ -188,7 +188,8 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     "--journal-redis",
     "JOURNAL_REDIS",
     default="",
-    help="Redis that replicas share their journal on: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]. Needs the extra redis.",
+    help="Redis that replicas share their journal on: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or unix:///PATH[?db=DATABASE]. "
+    "Needs the extra redis.",
 )
 @_option(
     "--journal-redis-prefix",

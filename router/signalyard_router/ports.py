@@ -471,6 +471,12 @@ class Network(Protocol):
         """Open a stream, encrypted where there is a context for it. Raises OSError. The caller bounds it in time by cancelling."""
         ...
 
+    async def connect_path(
+        self, factory: Callable[[], asyncio.Protocol], path: str
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """The same to a socket in the file system."""
+        ...
+
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> "Listener":
         """Accept streams. Raises OSError."""
         ...

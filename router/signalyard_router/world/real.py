@@ -50,6 +50,12 @@ class RealNetwork:
         transport, protocol = await asyncio.get_running_loop().create_connection(factory, host, port, ssl=tls)
         return transport, protocol
 
+    async def connect_path(
+        self, factory: Callable[[], asyncio.Protocol], path: str
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        transport, protocol = await asyncio.get_running_loop().create_unix_connection(factory, path)
+        return transport, protocol
+
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Listener:
         server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024, ssl=self._tls)
         return RealListener(server)

@@ -6,6 +6,7 @@ import os
 
 import msgspec
 import pytest
+from tests.parts.redis.conftest import RedisServer
 from tests.parts.redis.replica import RedisReplica
 from tests.unit.journal.replicas import signal
 
@@ -72,6 +73,25 @@ async def test_signals_stand_in_the_stream_as_they_are_answered(redis_server, tm
         msgspec.json.decode(msgspec.json.encode(decision.signal)) for decision in (long, short)
     ]
     await one.close()
+
+
+async def test_a_replica_by_a_socket_and_one_by_the_network_share_a_log(tmp_path):
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(folder, "--unixsocket", str(folder / "socket"))
+    server.start()
+    try:
+        one = await RedisReplica(f"unix://{folder}/socket?db=0", "one", tmp_path / "one").start()
+        two = await RedisReplica(server.url, "two", tmp_path / "two").start()
+        (long,) = await one.commit(signal(1))
+        assert long.outcome == "emitted"
+        assert await two.commit(signal(1)) == [long]
+        (duplicate,) = await two.commit(signal(2))
+        assert duplicate.reason == "duplicate"
+        await one.close()
+        await two.close()
+    finally:
+        server.stop()
 
 
 async def test_an_entry_is_told_to_the_others_alone_and_who_is_gone_is_forgotten(redis_server, tmp_path):

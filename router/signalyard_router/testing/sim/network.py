@@ -358,6 +358,11 @@ class NodeNetwork:
         here.open(protocol)
         return here, protocol
 
+    async def connect_path(
+        self, factory: Callable[[], asyncio.Protocol], path: str
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        raise ConnectionRefusedError(_REFUSED, f"connection refused: a simulated machine has no socket {path}")
+
     async def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Listener:
         address = (self._node.name, port or self._network.port())
         self._network.listening[address] = (self._node, factory)

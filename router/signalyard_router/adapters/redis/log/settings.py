@@ -8,7 +8,7 @@ class RedisLogSettings:
     """The settings of the log that replicas share. Times are seconds."""
 
     url: str = field(default="", repr=False)
-    """``redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]``, or ``rediss://`` for TLS."""
+    """``redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]``, ``rediss://`` for TLS, or ``unix:///PATH[?db=DATABASE]``."""
 
     prefix: str = "signalyard"
     """What the keys begin with. Routers with the same one share a log; it stands in braces, so that in a cluster of Redis all keys are

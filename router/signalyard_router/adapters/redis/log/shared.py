@@ -73,7 +73,11 @@ class RedisLog:
         address, made = self._address, connection
         try:
             async with asyncio.timeout(self._settings.connect_seconds):
-                await self._world.network.connect(lambda: made, address.host, address.port, address.context())
+                network = self._world.network
+                if address.path:
+                    await network.connect_path(lambda: made, address.path)
+                else:
+                    await network.connect(lambda: made, address.host, address.port, address.context())
                 await self._greet(connection)
         except TimeoutError as exc:
             connection.close("it took too long to connect")
