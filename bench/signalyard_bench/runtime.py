@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import msgspec
+
 from signalyard_bench import ours, peer
 from signalyard_bench.bodies import inference, profiled
 from signalyard_bench.engine import Engine, Times
@@ -27,7 +29,7 @@ from signalyard_bench.rounds import (
     tables,
     warm,
 )
-from signalyard_bench.servers import Process, free_ports
+from signalyard_bench.servers import Process, Scheduled, free_ports, stolen
 from signalyard_bench.stats import Ratio
 
 _OURS = "our model server"
@@ -132,8 +134,13 @@ async def _turn(process: Process, load: Load, engine: Engine) -> _Turn:
 
 
 async def pauses(setting: Setting) -> list[Row]:
-    """The longest answer of 200,000 from the moment of being ready on, one connection; nothing is warmed up by us."""
+    """The longest answer of 200,000 from the moment of being ready on, one connection; nothing is warmed up by us.
+
+    A pause may be the machine's: so of each answer it is noted, too, how long the server and the client were ready and waited for a core.
+    """
     longest: dict[str, list[float]] = {}
+    own: dict[str, list[float]] = {}
+    notes = []
     total = _PAUSE_REQUESTS if setting.seconds >= 2 else _PAUSE_REQUESTS // 20
     for name in (_OURS, *PEERS):
         with folder(setting, "pauses") as work, ExitStack() as stack:
@@ -144,22 +151,54 @@ async def pauses(setting: Setting) -> list[Row]:
                 process = _stock(setting, work, name)
                 requests = inference(peer.MODEL, peer.FEATURES)
             subject = Subject(stack.enter_context(process), requests)
-            made, worst = 0, 0.0
-            while made < total:
-                outcome = await subject.closed(1, 5)
+            lost = stolen(SERVER)
+            answers = await _each(subject, total)
+            worst = max(answers)
+            longest[name] = [worst.elapsed]
+            own[name] = [max(answer.elapsed - answer.waited for answer in answers)]
+            notes.append(
+                f"{name}: the longest took {worst.elapsed:.1f} ms, of which the server ran {worst.ran:.1f} and waits for a core took "
+                f"{worst.waited:.1f}; the hypervisor had its core for {stolen(SERVER) - lost:.2f} s in all"
+            )
+    scenario, target = f"{total:,} requests after ready", 10.0
+    rows = []
+    for what, figures, note in (
+        ("longest answer", longest, "; ".join(notes)),
+        ("longest answer, less waits for a core", own, ""),
+    ):
+        row = compared(scenario, what, "ms", *split(figures, _OURS), f"<= {target:.0f} ms", lambda _: True, note)
+        rows.append(msgspec.structs.replace(row, reached=row.ours[0] <= target))
+    return rows
+
+
+class _Timed(NamedTuple):
+    """One answer, in milliseconds: how long it took, how long the server ran meanwhile, and server and client waited for a core."""
+
+    elapsed: float
+    ran: float
+    waited: float
+
+
+async def _each(subject: Subject, total: int) -> list[_Timed]:
+    """So many answers one after another; what took less than a millisecond is left out, but for one."""
+    kept = [_Timed(0.0, 0.0, 0.0)]
+    async with subject.connected(1) as load:
+        for number in range(total):
+            if number % 10_000 == 0:
                 gc.collect()  # the client's own garbage, while nobody is timed
-                made += len(outcome.latencies)
-                worst = max(worst, outcome.at(100))
-            longest[name] = [worst]
-    row = compared(
-        f"{total:,} requests after ready", "longest answer", "ms", *split(longest, _OURS), "", lambda r: True
-    )
-    return [row, Row(row.scenario, "longest answer", "ms", row.ours, target="<= 10 ms", reached=row.ours[0] <= 10)]
+            server, client = subject.process.scheduled(), Scheduled.of("self")
+            elapsed = good(await load.closed(0)).at(100)
+            if elapsed >= 1.0 or number == 0:
+                after = subject.process.scheduled()
+                waited = after.waited - server.waited + Scheduled.of("self").waited - client.waited
+                kept.append(_Timed(elapsed, (after.ran - server.ran) / 1e6, waited / 1e6))
+    return kept
 
 
 async def start(setting: Setting) -> list[Row]:
     """From the start of the process to being ready, and resident memory then."""
     seconds: dict[str, list[float]] = {name: [] for name in (*PEERS, _OURS)}
+    cpu: dict[str, list[float]] = {name: [] for name in (*PEERS, _OURS)}
     memory: dict[str, list[float]] = {name: [] for name in (*PEERS, _OURS)}
     for _ in range(setting.rounds):
         for name in seconds:
@@ -172,10 +211,12 @@ async def start(setting: Setting) -> list[Row]:
                     process = _stock(setting, work, name)
                 with process:
                     seconds[name].append((time.perf_counter_ns() - began) / 1e9)
+                    cpu[name].append(process.cpu() / 1e9)
                     memory[name].append(process.memory() / 2**20)
     scenario = "start of a model server"
     return [
         compared(scenario, "to ready", "s", *split(seconds, _OURS), "<= 1", lambda r: r <= 1),
+        compared(scenario, "CPU until then", "s", *split(cpu, _OURS), "", lambda r: True),
         compared(scenario, "resident memory", "MiB", *split(memory, _OURS), "<= 1", lambda r: r <= 1),
     ]
 

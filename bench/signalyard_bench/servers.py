@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 15.0
@@ -16,6 +17,25 @@ _STOP_SECONDS = 15.0
 
 class ServerError(Exception):
     """A server did not start."""
+
+
+class Scheduled(NamedTuple):
+    """What the kernel's scheduler counts of a thread: nanoseconds on a core, and ready to run but waiting for one."""
+
+    ran: int
+    waited: int
+
+    @classmethod
+    def of(cls, pid: int | str) -> "Scheduled":
+        """A process's main thread; "self" is this one's."""
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+        return cls(int(ran), int(waited))
+
+
+def stolen(core: int) -> float:
+    """Seconds that the hypervisor has kept a core from this machine."""
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    return int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 class Process:
@@ -93,6 +113,10 @@ class Process:
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             total += int((task / "schedstat").read_text().split()[0])
         return total
+
+    def scheduled(self) -> "Scheduled":
+        """Of its main thread, which is the one that answers."""
+        return Scheduled.of(self.pid)
 
     def memory(self) -> int:
         """Resident bytes."""
