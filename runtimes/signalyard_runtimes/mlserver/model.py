@@ -100,7 +100,7 @@ class BundleModel:
             call.check()
             answer = self.scorer.score_row(columns, row)
             if self.drift is not None:
-                self.drift.add(columns, np.array([row], dtype=np.float64), answer.row_error)
+                self.drift.add_row(columns, row, answer.row_error[0])
         except SignalyardError as exc:
             self._count(exc)
             raise

@@ -216,6 +216,20 @@ def test_no_row_is_lost_where_every_caller_has_columns_of_its_own() -> None:
     assert one.stability.tolist() == other.stability.tolist()
 
 
+def test_rows_as_they_came_off_the_wire_count_as_those_of_a_matrix() -> None:
+    watch, straight = watch_of(training()), watch_of(training())
+    values = training(seed=8).values[:300]
+    values[::7, 1] = np.nan
+    for place, row in enumerate(values):
+        given = [None if math.isnan(value) else float(value) for value in row]
+        watch.add_row(COLUMNS, given if place % 3 else row, "")
+    watch.add_row(COLUMNS, [-1.0, 0.0], "close: -1.0 is below the minimum of 0.0")
+    straight.add(COLUMNS, values, [""] * 300)
+    one, other = watch.read(), straight.read()
+    assert one.rows == other.rows == 300
+    assert one.stability.tolist() == other.stability.tolist()
+
+
 def test_rows_that_could_not_be_scored_are_not_counted() -> None:
     watch = watch_of(training())
     watch.add(COLUMNS, np.array([[-1.0, 0.0]]), ["close: -1.0 is below the minimum of 0.0"])
