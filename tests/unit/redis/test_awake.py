@@ -42,7 +42,22 @@ def test_the_loop_stays_awake_until_the_answer_is_there():
     asyncio.run(run())
 
 
-def test_it_sleeps_when_the_answer_takes_longer_and_for_the_next_one_too():
+async def awake_for(waiting, appends, took):
+    """For which of the next appends the loop stays awake; their answers take ``took`` nanoseconds."""
+    found = []
+    for number in range(appends):
+        waiting.send()
+        await waiting.turns(1)
+        if await waiting.turns(1):
+            found.append(number)
+        waiting.time += took
+        await waiting.turns(2)
+        waiting.awake.answered()
+        await waiting.turns(2)
+    return found
+
+
+def test_it_sleeps_when_the_answer_takes_longer():
     async def run():
         waiting = Waiting()
         waiting.send()
@@ -51,25 +66,33 @@ def test_it_sleeps_when_the_answer_takes_longer_and_for_the_next_one_too():
         waiting.time = MOST
         assert await waiting.turns() == 1
         waiting.awake.answered()
-        waiting.send()
-        assert await waiting.turns() == 0
 
     asyncio.run(run())
 
 
-def test_it_stays_awake_again_when_an_answer_was_quick():
+def test_answers_that_take_longer_are_waited_for_awake_ever_more_rarely():
     async def run():
         waiting = Waiting()
-        waiting.send()
-        waiting.time = MOST
-        waiting.awake.answered()
-        waiting.send()
-        waiting.time += MOST - 1
-        waiting.awake.answered()
-        waiting.send()
-        await waiting.turns(1)
-        assert await waiting.turns() == 50
-        waiting.awake.answered()
+        assert await awake_for(waiting, 40, MOST) == [0, 2, 6, 14, 30]
+
+    asyncio.run(run())
+
+
+def test_where_it_never_helps_it_is_tried_with_one_append_of_a_thousand():
+    async def run():
+        waiting = Waiting()
+        tried = await awake_for(waiting, 5000, MOST)
+        assert [later - before for before, later in zip(tried[-3:], tried[-2:], strict=False)] == [1024, 1024]
+
+    asyncio.run(run())
+
+
+def test_after_an_answer_that_came_in_time_it_stays_awake_for_all():
+    async def run():
+        waiting = Waiting()
+        assert await awake_for(waiting, 6, MOST) == [0, 2]
+        assert await awake_for(waiting, 20, MOST - 1) == list(range(20)), "the next try is the seventh"
+        assert await awake_for(waiting, 3, MOST) == [0, 2]
 
     asyncio.run(run())
 

@@ -4,35 +4,48 @@ import asyncio
 
 from signalyard_router.ports import Clock
 
+_RAREST = 10
+"""Where it never helps, it is tried with one append of two to the power of this."""
+
 
 class Awake:
     """The loop asks the kernel for news without a pause while an append is on its way, for ``most`` nanoseconds, instead of sleeping.
 
     A core that sleeps for a tenth of a millisecond wakes late: what that takes is a third of a commit that goes alone. Where there is other
-    work the loop does it as ever. An answer that took longer than ``most`` is slept for the next time: there is little to gain, and
-    much to burn.
+    work the loop does it as ever. Where no answer came in that time, the next ones are slept for, twice as many each time: the server may
+    be far, and then there is little to gain, or wait for this very core, and then it would be kept from answering.
     """
 
     def __init__(self, clock: Clock, most: int) -> None:
         self._now = clock.monotonic
         self._most = most
         self._sent = 0
-        self._took = 0
         self._waits = False
         self._turns = False
+        self._failures = 0
+        self._slept = 0
 
     def sent(self, loop: asyncio.AbstractEventLoop) -> None:
         """An append went off."""
         self._sent, self._waits = self._now(), True
-        if self._took < self._most and not self._turns:
+        if self._slept:
+            self._slept -= 1
+        elif self._most and not self._turns:
             self._turns = True
             loop.call_soon(self._turn, loop)
 
     def answered(self) -> None:
         """Its answer is there, or will not come."""
-        self._took, self._waits = self._now() - self._sent, False
+        if self._turns:
+            self._failures = 0
+        self._waits = False
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._turns = self._waits and self._now() - self._sent < self._most
-        if self._turns:
+        if not self._waits:
+            self._turns = False
+        elif self._now() - self._sent < self._most:
             loop.call_soon(self._turn, loop)
+        else:
+            self._turns = False
+            self._failures = min(self._failures + 1, _RAREST)
+            self._slept = 2**self._failures - 1
