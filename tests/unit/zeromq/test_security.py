@@ -81,11 +81,10 @@ def test_what_does_not_go_together_is_refused(files, tmp_path):
         refused(lambda settings=settings: read_security(settings), pointer)
 
 
-@pytest.mark.parametrize(
-    "line", ["ann", "ann short", f"{new_pair().public}", f"ann {new_pair().public} more", "ann " + "~" * 40]
-)
+@pytest.mark.parametrize("line", ["ann", "ann short", "KEY", "ann KEY more", "ann " + "~" * 40])
 def test_a_line_that_names_no_client_is_told_by_its_number(line):
-    refused(lambda: read_clients(f"# clients\n{line}\n"), "/zeromq-clients", "line 2", "NAME PUBLIC-KEY")
+    text = f"# clients\n{line}\n".replace("KEY", new_pair().public)
+    refused(lambda: read_clients(text), "/zeromq-clients", "line 2", "NAME PUBLIC-KEY")
 
 
 def test_a_publisher_has_its_key_behind_its_address(files):
