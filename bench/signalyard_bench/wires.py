@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import Protocol
 
 from signalyard.wires.grpc import GrpcWire
@@ -38,8 +39,9 @@ from signalyard_bench.zeromq import ZeromqLoad
 
 _HOST = "127.0.0.1"
 _BUDGET_US = 1_000_000
-_LANES: Mapping[int, int] = {1: 32, 10: 8, 100: 2}
-"""Requests under way while the rate is measured, by the rows of each: the router is busy, and no queue is long."""
+_LANES: Mapping[int, int] = {1: 64, 10: 16, 100: 4}
+"""Requests under way while the rate is measured, by the rows of each: enough that the router, which decides on those together that come
+together, has others to decide on while the answers to some are read. How busy it was stands beside each rate."""
 
 
 class Loaded(Protocol):
@@ -129,6 +131,7 @@ async def wires(setting: Setting) -> list[Row]:
         p50: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
         rate: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
         cpu: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
+        busy: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
         stock_p50: dict[str, list[float]] = {name: [] for name in peers}
         stock_rate: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(setting.rounds):
@@ -139,7 +142,9 @@ async def wires(setting: Setting) -> list[Row]:
                 p50[wire, rows].append((await subject.closed(1, setting.seconds)).at(50))
                 used = router.cpu()
                 outcome = await subject.closed(_LANES[rows], setting.seconds)
-                cpu[wire, rows].append((router.cpu() - used) / 1000 / len(outcome.latencies) / rows)
+                used = router.cpu() - used
+                cpu[wire, rows].append(used / 1000 / len(outcome.latencies) / rows)
+                busy[wire, rows].append(used / 1e9 / outcome.seconds)
                 rate[wire, rows].append(outcome.rate * rows)
     found: list[Row] = []
     for (wire, rows), figures in p50.items():
@@ -154,7 +159,8 @@ async def wires(setting: Setting) -> list[Row]:
             them = {"REST": rate["REST", rows], **them}
             if wire == "ZeroMQ":
                 target, met = ">= 1", (lambda ratio: ratio >= 1)
-        found.append(compared(wire, f"snapshots a second, {what}", "/s", figures, them, target, met))
+        note = f"{what}: router {median(busy[wire, rows]):.0%} busy"
+        found.append(compared(wire, f"snapshots a second, {what}", "/s", figures, them, target, met, note))
     for (wire, rows), figures in cpu.items():
         what = "single" if rows == 1 else f"in batches of {rows}"
         them = {"REST": cpu["REST", rows]} if wire != "REST" else {}
