@@ -11,7 +11,7 @@ _RAREST = 10
 class Awake:
     """The loop asks the kernel for news without a pause while an append is on its way, for ``most`` nanoseconds, instead of sleeping.
 
-    A core that sleeps for a tenth of a millisecond wakes late: what that takes is a third of a commit that goes alone. Where there is other
+    A core that sleeps for a tenth of a millisecond wakes late: that was an eighth of a commit that went alone. Where there is other
     work the loop does it as ever. Where no answer came in that time, the next ones are slept for, twice as many each time: the server may
     be far, and then there is little to gain, or wait for this very core, and then it would be kept from answering.
     """
