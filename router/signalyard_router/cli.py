@@ -197,13 +197,6 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     default="signalyard",
     help="What its keys begin with; replicas with the same one share a journal.",
 )
-@_option(
-    "--journal-redis-awake",
-    "JOURNAL_REDIS_AWAKE",
-    type=_DURATION,
-    default="500us",
-    help="For how long after an append the event loop asks for Redis's answer instead of sleeping; 0s where the core is shared.",
-)
 @_option("--replica", "REPLICA", default="", help="This replica's name in the journal. The host's, if not given.")
 @_option("--max-body", "MAX_BODY", type=click.IntRange(1), default=4 * 1024 * 1024, help="Largest request body, bytes.")
 @_option("--max-rows", "MAX_ROWS", type=click.IntRange(1), default=1_000, help="Most snapshots in one request.")
@@ -301,6 +294,13 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     "ZEROMQ_PLAIN",
     is_flag=True,
     help="Let ZeroMQ leave the machine in plain text, where the network keeps others out.",
+)
+@_option(
+    "--awake",
+    "AWAKE",
+    type=_DURATION,
+    default="500us",
+    help="For how long the event loop asks for the answer of a model server, or of the shared journal, instead of sleeping.",
 )
 @_option(
     "--busy-poll",
@@ -403,7 +403,6 @@ def router(
     keep_inputs: bool,
     journal_redis: str,
     journal_redis_prefix: str,
-    journal_redis_awake: int,
     replica: str,
     max_body: int,
     max_rows: int,
@@ -423,6 +422,7 @@ def router(
     zeromq_key: Path | None,
     zeromq_clients: Path | None,
     zeromq_plain: bool,
+    awake: int,
     busy_poll: int,
     drain: int,
     log_level: str,
@@ -466,6 +466,7 @@ def router(
     from signalyard_router.adapters.grpc.settings import GrpcSettings
     from signalyard_router.adapters.http.settings import HttpSettings
     from signalyard_router.adapters.kube.settings import KubeSettings
+    from signalyard_router.adapters.oip.settings import OipSettings
     from signalyard_router.adapters.otel.settings import OtelSettings
     from signalyard_router.adapters.redis.log.settings import RedisLogSettings
     from signalyard_router.adapters.redis.settings import Encoding, Incoming, Outgoing, RedisSettings
@@ -488,7 +489,8 @@ def router(
         archive=archive,
         keep_inputs=keep_inputs,
         sharing=SharingSettings(replica=replica or platform.node()),
-        log=RedisLogSettings(url=journal_redis, prefix=journal_redis_prefix, awake_seconds=journal_redis_awake / 1e9),
+        log=RedisLogSettings(url=journal_redis, prefix=journal_redis_prefix, awake_seconds=awake / 1e9),
+        oip=OipSettings(awake_seconds=awake / 1e9),
         journal=JournalSettings(
             folder=str(journal),
             clock=clock,  # type: ignore[arg-type]

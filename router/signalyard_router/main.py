@@ -40,6 +40,7 @@ from signalyard_router.adapters.otel.settings import OtelSettings
 from signalyard_router.adapters.redis.log.settings import RedisLogSettings
 from signalyard_router.adapters.redis.settings import RedisSettings
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
+from signalyard_router.busy_poll import BusyPoll
 from signalyard_router.control.alerts import Alerts
 from signalyard_router.control.board import Board
 from signalyard_router.control.delivery import Delivery
@@ -63,7 +64,6 @@ from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
 from signalyard_router.settings import RouterSettings
 from signalyard_router.wire.predicting import Predicting
-from signalyard_router.world.busy_poll import BusyPoll
 from signalyard_router.world.real import RealWorld
 
 if TYPE_CHECKING:

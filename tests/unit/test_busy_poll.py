@@ -2,8 +2,8 @@
 
 import asyncio
 
+from signalyard_router.busy_poll import BusyPoll
 from signalyard_router.rules.units import MILLISECOND
-from signalyard_router.world.busy_poll import BusyPoll
 
 
 class CountingClock:

@@ -254,3 +254,32 @@ def test_closing_reaches_a_call_that_was_just_handed_a_place(play):
             stage.server.script.clear()
 
     play(scenario, max_open=1)
+
+
+class Notes:
+    """Stands for what keeps the loop awake."""
+
+    def __init__(self):
+        self.told = []
+
+    def sent(self, loop):
+        self.told.append("sent")
+
+    def answered(self):
+        self.told.append("answered")
+
+
+def test_the_loop_is_told_of_each_call_and_of_its_end_whatever_it_is(play):
+    async def scenario(stage):
+        notes = stage.upstream._pools.of(stage.endpoint)._awake = Notes()
+        await stage.score()
+        stage.server.script.append(Behaviour.HANG)
+        hangs = asyncio.create_task(stage.score())
+        await asyncio.sleep(0.1)
+        assert notes.told == ["sent", "answered", "sent"]
+        hangs.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hangs
+        assert notes.told == ["sent", "answered"] * 2
+
+    play(scenario)

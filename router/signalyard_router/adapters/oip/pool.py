@@ -14,7 +14,9 @@ from signalyard_router.adapters.oip.errors import (
 )
 from signalyard_router.adapters.oip.request import at_budget
 from signalyard_router.adapters.oip.settings import OipSettings
+from signalyard_router.awake import Awake
 from signalyard_router.ports import World
+from signalyard_router.rules.units import SECOND
 
 Answer = TypeVar("Answer")
 
@@ -31,6 +33,7 @@ class Pool:
         self._network = world.network
         self._now = world.clock.monotonic
         self._settings = settings
+        self._awake = Awake(world.clock, round(settings.awake_seconds * SECOND))
         self._host = host
         self._port = port
         self._idle: list[Connection] = []
@@ -93,7 +96,12 @@ class Pool:
                 self._give_back(connection)
                 raise ExpiredError("the budget was spent before the request could be sent")
             try:
-                await connection.send(at_budget(head, remaining // 1000, body), remaining / 1e9)
+                sent = connection.send(at_budget(head, remaining // 1000, body), remaining / 1e9)
+                self._awake.sent(asyncio.get_running_loop())
+                try:
+                    await sent
+                finally:
+                    self._awake.answered()
                 failure, status = connection.failure, connection.status
                 if failure is None:
                     content = connection.take_body()

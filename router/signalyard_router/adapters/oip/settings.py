@@ -37,6 +37,10 @@ class OipSettings:
     """How many calls may be under way to one endpoint, all models together; over it the next endpoint is asked, and where there
     is none the answer is model_overloaded. Default: 256, as many as connections, so that calls need not wait for one."""
 
+    awake_seconds: float = 0.0
+    """For how long after a call, in seconds, the event loop does not sleep but asks for the answer again and again, see `Awake`. Default: 0,
+    never; a router process has half a millisecond."""
+
     chunk_rows: int = 256
     """How many rows one call carries at most; larger batches go in chunks to all endpoints at once. Default: 256."""
 

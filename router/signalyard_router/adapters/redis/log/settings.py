@@ -27,5 +27,5 @@ class RedisLogSettings:
     turn_seconds: float = 0.005
     """How long others wait for a replica that lost its place several times in a row. At least the time of an answer."""
 
-    awake_seconds: float = 0.0005
+    awake_seconds: float = 0.0
     """For how long after an append the event loop does not sleep but asks for the answer again and again; 0 for never, see `Awake`."""

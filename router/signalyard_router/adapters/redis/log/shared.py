@@ -13,9 +13,9 @@ import hiredis
 
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard_router.adapters.redis.log.address import address_of
-from signalyard_router.adapters.redis.log.awake import Awake
 from signalyard_router.adapters.redis.log.resp import RespConnection
 from signalyard_router.adapters.redis.log.settings import RedisLogSettings
+from signalyard_router.awake import Awake
 from signalyard_router.ports import Appended, JournalInDoubt, LogEntry, LogReader, LogState, Place, World
 from signalyard_router.rules.units import SECOND
 

@@ -1,15 +1,16 @@
-"""Keeping the event loop awake while an answer is nearly there."""
+"""Keeping the event loop awake while an answer is nearly there: of a model server, of the shared log."""
 
 import asyncio
 
 from signalyard_router.ports import Clock
 
 _RAREST = 10
-"""Where it never helps, it is tried with one append of two to the power of this."""
+"""Where it never helps, it is tried with one question of two to the power of this."""
 
 
 class Awake:
-    """The loop asks the kernel for news without a pause while an append is on its way, for ``most`` nanoseconds, instead of sleeping.
+    """The loop asks the kernel for news without a pause while a question to one server is under way, for ``most`` nanoseconds, instead of
+    sleeping. With 0 it always sleeps.
 
     A core that sleeps for a tenth of a millisecond wakes late: that was an eighth of a commit that went alone. Where there is other
     work the loop does it as ever. Where no answer came in that time, the next ones are slept for, twice as many each time: the server may
@@ -26,7 +27,7 @@ class Awake:
         self._slept = 0
 
     def sent(self, loop: asyncio.AbstractEventLoop) -> None:
-        """An append went off."""
+        """A question went off."""
         self._sent, self._waits = self._now(), True
         if self._slept:
             self._slept -= 1

@@ -1,8 +1,8 @@
-"""The event loop stays awake for an answer of the shared log, but not for one that takes its time."""
+"""The event loop stays awake for an answer, but not for one that takes its time."""
 
 import asyncio
 
-from signalyard_router.adapters.redis.log.awake import Awake
+from signalyard_router.awake import Awake
 from signalyard_router.rules.units import MICROSECOND
 
 MOST = 500 * MICROSECOND
