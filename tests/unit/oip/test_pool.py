@@ -275,7 +275,7 @@ def test_the_loop_is_told_of_each_call_and_of_its_end_whatever_it_is(play):
         await stage.score()
         stage.server.script.append(Behaviour.HANG)
         hangs = asyncio.create_task(stage.score())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.01)
         assert notes.told == ["sent", "answered", "sent"]
         hangs.cancel()
         with pytest.raises(asyncio.CancelledError):
