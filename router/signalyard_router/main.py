@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import signal
 import ssl
@@ -59,6 +58,7 @@ from signalyard_router.journal.replicated import ReplicatedJournal
 from signalyard_router.journal.segments import segment_number
 from signalyard_router.journal.settings import JournalSettings, SharingSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
+from signalyard_router.loopback import is_loopback
 from signalyard_router.ports import Archive, RouteStore, SharedLog, Sink, Tracer, Upstream, World
 from signalyard_router.router import Router
 from signalyard_router.rules.record import DecisionRecord
@@ -444,11 +444,7 @@ async def _listen(server: "HttpServer | GrpcServer", settings: HttpSettings | Gr
 def _admin_world(settings: AdminSettings) -> World:
     """The world that the admin port listens in. Raises CallerError (invalid_setting) where it would be open to others."""
     context = _certified(settings, "/admin-certificate")
-    try:
-        loopback = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        loopback = settings.host == "localhost"
-    if not loopback and (context is None or settings.tokens is None):
+    if not is_loopback(settings.host) and (context is None or settings.tokens is None):
         text = f"on {settings.host} anybody could pull levers: give tokens and a certificate, or listen on 127.0.0.1"
         raise error(Problem.INVALID_SETTING, text, "/admin-host")
     return RealWorld(context)

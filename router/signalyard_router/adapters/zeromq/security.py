@@ -3,7 +3,6 @@
 CURVE encrypts, and proves both sides by their keys (https://rfc.zeromq.org/spec/26/).
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import zmq
 from signalyard.curve import KeyPair, public_key, read_key
 from signalyard.problems import Problem, error
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
+from signalyard_router.loopback import is_loopback
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,7 @@ def is_exposed(address: str) -> bool:
     kind, _, rest = address.partition("://")
     if kind in ("ipc", "inproc"):
         return False
-    host = rest.rpartition(":")[0].strip("[]")
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
+    return not is_loopback(rest.rpartition(":")[0].strip("[]"))
 
 
 def _refuse_exposed(settings: ZeromqSettings) -> None:
