@@ -6,14 +6,18 @@ The model of a trial takes two features, and gives one score a row. What it must
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from mlserver.errors import MLServerError
 from mlserver.registry import MultiModelRegistry
 from mlserver.types import InferenceRequest, Parameters, RequestInput
 from sklearn.impute import SimpleImputer
@@ -22,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, Standar
 from signalyard.problems import ModelError, Problem
 from signalyard.profile import Feature, FeatureSchema
 from signalyard_runtimes import inline
+from signalyard_runtimes.bundle import signature
 from signalyard_runtimes.bundle.digest import bundle_digest, file_entry
 from signalyard_runtimes.bundle.manifest import (
     Bin,
@@ -43,12 +48,14 @@ NAMES = ("close", "ret_5")
 
 @dataclass(frozen=True)
 class Trial:
-    """A model of one framework. ``expected`` gives the framework's own scores of [rows, 2]; ``wider`` is a model of three features."""
+    """A model of one framework. ``expected`` gives the framework's own scores of [rows, 2]; ``wider`` is a model of three features;
+    ``gaps`` says whether the model scores rows in which features are missing."""
 
     framework: Framework
     artifact: bytes
     wider: bytes
     expected: Callable[[Any], Any]
+    gaps: bool = False
 
 
 def training() -> tuple[Any, Any]:
@@ -96,22 +103,32 @@ class EngineSuite:
     def test_mlservers_model_serves_it(self, trial: Trial, tmp_path: Path) -> None:
         manifest = pack(spec(trial.framework), trial.artifact, golden(), tmp_path / "bundle")
         matrix = rows(3)
-        request = InferenceRequest(
-            inputs=[
-                RequestInput(
-                    name="features",
-                    shape=[3, len(NAMES)],
-                    datatype="FP64",
-                    data=matrix.ravel().tolist(),
-                    parameters=Parameters(columns=json.dumps(NAMES)),
-                )
-            ]
+
+        def request(**more: Any) -> InferenceRequest:
+            tensor: dict[str, Any] = {
+                "name": "features",
+                "shape": [3, len(NAMES)],
+                "datatype": "FP64",
+                "data": matrix.ravel().tolist(),
+                "parameters": Parameters(columns=json.dumps(NAMES)),
+            }
+            return InferenceRequest(inputs=[RequestInput(**(tensor | more))])
+
+        wrong = (
+            (request(datatype="INT32"), "must be FP64, not INT32"),
+            (request(shape=[2**62, len(NAMES)]), "there are 6"),
+            (request(parameters=Parameters(columns='["close","open"]')), "'open'"),
+            (request(parameters=Parameters(columns='["close","close"]')), "'close' is given twice"),
         )
 
         async def ask() -> Any:
             model = await MultiModelRegistry().load(model_settings(tmp_path / "bundle", manifest))
             try:
-                return await model.metadata(), await model.predict(request)
+                for one, words in wrong:
+                    with pytest.raises(MLServerError, match=words) as caught:
+                        await model.predict(one)
+                    assert caught.value.status_code == 400
+                return await model.metadata(), await model.predict(request())
             finally:
                 await model.unload()
 
@@ -120,6 +137,39 @@ class EngineSuite:
         np.testing.assert_array_equal(
             answer.outputs[0].data.root, load(tmp_path / "bundle").score_values(NAMES, matrix).score
         )
+
+    def test_a_row_that_cannot_be_scored_is_told_and_spares_the_others(self, trial: Trial, tmp_path: Path) -> None:
+        pack(spec(trial.framework), trial.artifact, golden(), tmp_path / "bundle")
+        scorer = load(tmp_path / "bundle")
+        matrix = rows(4)
+        matrix[1, 0], matrix[2, 1] = np.nan, np.inf
+        told = ["close: is missing and the model needs it", "ret_5: inf is not finite"]
+        answer = scorer.score_values(NAMES, matrix)
+        assert answer.row_error == ["", *told, ""]
+        good = np.asarray(trial.expected(matrix[[0, 3]]), dtype=np.float64).reshape(2)
+        assert answer.score == [good[0], None, None, good[1]]
+        none = scorer.score_values(NAMES, matrix[1:3])
+        assert (none.score, none.row_error) == ([None, None], told)
+
+    def test_a_gap_that_the_schema_allows_is_scored_or_refused_when_it_is_packed(
+        self, trial: Trial, tmp_path: Path
+    ) -> None:
+        def packing() -> None:
+            pack(spec(trial.framework, missing="native"), trial.artifact, golden(), tmp_path / "bundle")
+
+        if not trial.gaps:
+            refused = (
+                r"'native' for close, ret_5, and with these missing: the model gave nan|the model raised ValueError"
+            )
+            with pytest.raises(ModelError, match=refused):
+                packing()
+            return
+        packing()
+        matrix = rows(6)
+        matrix[:2, 0], matrix[1:4, 1] = np.nan, np.nan
+        answer = load(tmp_path / "bundle").score_values(NAMES, matrix)
+        assert answer.row_error == [""] * 6
+        np.testing.assert_array_equal(answer.score, np.asarray(trial.expected(matrix), dtype=np.float64))
 
     def test_in_process_a_row_gets_its_score(self, trial: Trial, tmp_path: Path) -> None:
         pack(spec(trial.framework), trial.artifact, golden(), tmp_path / "bundle")
@@ -150,6 +200,40 @@ class EngineSuite:
         with pytest.raises(ModelError, match="the golden row 2 must have the score") as caught:
             load(tmp_path / "bundle")
         assert caught.value.problem is Problem.BUNDLE_GOLDEN_MISMATCH
+
+    def test_nothing_of_it_is_loaded_before_all_else_has_checked_out(
+        self, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manifest = pack(spec(trial.framework), trial.artifact, golden(), tmp_path / "good")
+        trusted, stranger = _key(tmp_path / "trusted"), _key(tmp_path / "stranger")
+        artifact = tmp_path / "bundle" / manifest.artifact
+
+        def reached(*_: object) -> None:
+            raise _ReachedError
+
+        def refused(spoil: Callable[[], object] = lambda: None, digest: str | None = None, *trust: Path) -> Problem:
+            shutil.rmtree(tmp_path / "bundle", ignore_errors=True)
+            shutil.copytree(tmp_path / "good", tmp_path / "bundle")
+            spoil()
+            with pytest.raises(ModelError) as caught:
+                load(tmp_path / "bundle", digest, trust)
+            return caught.value.problem
+
+        def signed(key: _Key) -> None:
+            signature.attach(tmp_path / "bundle", key.private)
+
+        monkeypatch.setattr("signalyard_runtimes.engines.load", reached)
+        flipped = trial.artifact[:-1] + bytes([trial.artifact[-1] ^ 1])
+        assert refused(lambda: artifact.write_bytes(flipped)) is Problem.BUNDLE_FILE_CHANGED
+        assert refused(artifact.unlink) is Problem.BUNDLE_FILE_MISSING
+        assert refused((tmp_path / "bundle" / "more").touch) is Problem.BUNDLE_FILE_EXTRA
+        assert refused(digest="sha256:" + "0" * 64) is Problem.BUNDLE_FILE_CHANGED
+        assert refused(lambda: None, None, trusted.public) is Problem.BUNDLE_UNSIGNED
+        assert refused(lambda: signed(stranger), None, trusted.public) is Problem.BUNDLE_SIGNATURE_UNTRUSTED
+        with pytest.raises(_ReachedError):
+            load(tmp_path / "bundle", manifest.digest, (trusted.public, stranger.public))
+        monkeypatch.setattr("signalyard_runtimes.bundle.library.version", lambda package: "0.1")
+        assert refused() is Problem.BUNDLE_LIBRARY_MISMATCH
 
     def test_declared_steps_in_front_of_it_are_scikit_learns_own(self, trial: Trial, tmp_path: Path) -> None:
         known, _ = training()
@@ -186,6 +270,27 @@ class EngineSuite:
         pack(spec(trial.framework), trial.artifact, golden(), tmp_path / "bundle")
         load(tmp_path / "bundle").score_values(NAMES, rows(5000))
         assert set(os.listdir("/proc/self/task")) - before == set()
+
+
+class _ReachedError(Exception):
+    """An engine was asked to load a model."""
+
+
+class _Key(NamedTuple):
+    """The files of a key pair."""
+
+    private: Path
+    public: Path
+
+
+def _key(place: Path) -> _Key:
+    made = ec.generate_private_key(ec.SECP256R1())
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key = _Key(place.with_suffix(".key"), place.with_suffix(".pub"))
+    key.private.write_bytes(made.private_bytes(serialization.Encoding.PEM, form, plain))
+    shown = serialization.PublicFormat.SubjectPublicKeyInfo
+    key.public.write_bytes(made.public_key().public_bytes(serialization.Encoding.PEM, shown))
+    return key
 
 
 def _edit_golden(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:

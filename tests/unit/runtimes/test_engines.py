@@ -95,6 +95,7 @@ class TestLightGBM(EngineSuite):
             one[: end + len("end of trees")].encode(),
             text(WIDER, ["close", "ret_5", "volume"]).encode(),
             lambda matrix: booster.predict(matrix, num_threads=1),
+            gaps=True,
         )
 
 
@@ -108,6 +109,7 @@ class TestXGBoost(EngineSuite):
             raw(model),
             raw(boosted(WIDER)),
             lambda matrix: model.predict_proba(matrix)[:, 1],
+            gaps=True,
         )
 
 
