@@ -287,7 +287,7 @@ def _option(name: str, env: str, **more: Any) -> Callable[[_Command], _Command]:
     "ZEROMQ_CLIENTS",
     type=click.Path(path_type=Path),
     default=None,
-    help="File with lines of: NAME PUBLIC-KEY. With --zeromq-key nobody else connects.",
+    help="File with lines of: NAME PUBLIC-KEY, taken anew when it changes. With --zeromq-key nobody else connects.",
 )
 @_option(
     "--zeromq-plain",

@@ -336,6 +336,17 @@ _WIRES = Row(
             ),
         ),
         Panel(
+            "Connections refused over ZeroMQ in an hour",
+            "short",
+            (
+                Query(
+                    f"sum by (reason) (increase(signalyard_zeromq_refused_connections_total{{{_S}}}[1h])) > 0",
+                    "{{reason}}",
+                ),
+            ),
+            about="By an unknown key, or before a key was shown, as a check of the port does.",
+        ),
+        Panel(
             "Oldest signal that waits for a sink",
             "s",
             (Query(f"signalyard_outbox_waiting_seconds{{{_S}}}", "{{pod}} {{sink}}"),),

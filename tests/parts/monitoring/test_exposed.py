@@ -129,6 +129,7 @@ def exposed(tmp_path_factory):
     (folder / "redis").mkdir()
     redis = RedisServer(folder / "redis")
     commands[1] += ["--journal-redis", redis.url, "--redis", redis.url, "--redis-in", "stream", "--redis-out", "stream"]
+    commands[1] += ["--zeromq-signals", "tcp://127.0.0.1:*"]
     running = []
     redis.start()
     try:

@@ -148,6 +148,34 @@ def test_who_speaks_no_curve_or_means_another_router_is_refused_and_counted(secu
     secured(scenario)
 
 
+def test_clients_are_taken_anew_while_it_runs_and_whoever_is_connected_stays(secured, tmp_path):
+    def loads(stage, result):
+        return stage.registry.get_sample_value("signalyard_zeromq_clients_loads_total", {"result": result})
+
+    async def answered(peer, number):
+        await peer.send_multipart(ask(number))
+        assert (await reply(peer))[:2] == (b"answer", b"%d" % number)
+
+    async def scenario(stage):
+        clients = tmp_path / "clients"
+        ann = stage.peer(**curve(ANN))
+        await answered(ann, 1)
+        stage.peer(**curve(STRANGER))
+        await stage.until(lambda: refused(stage, "key") >= 1)
+        clients.write_text("STRANGER\n")  # no key on it: nobody comes in by it, and nobody goes
+        await stage.until(lambda: loads(stage, "refused") == 1)
+        await answered(stage.peer(**curve(ANN)), 2)
+        clients.write_text(f"new {STRANGER.public}\n")
+        await stage.until(lambda: stage.registry.get_sample_value("signalyard_zeromq_clients_current") == 1)
+        await answered(stage.peer(**curve(STRANGER)), 3)
+        await answered(ann, 4)
+        before = refused(stage, "key")
+        stage.peer(**curve(ANN))
+        await stage.until(lambda: refused(stage, "key") > before)
+
+    secured(scenario)
+
+
 def test_snapshots_come_from_the_publisher_that_was_named_and_no_other(secured, tmp_path):
     async def scenario(stage):
         publishers = []

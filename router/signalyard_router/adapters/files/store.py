@@ -13,12 +13,12 @@ from signalyard_router.rules.documents import Document, GroupDocument, RouteDocu
 from signalyard_router.rules.groups import compile_group, refuse_shared_routes
 from signalyard_router.rules.route import compile_route
 from signalyard_router.rules.table import refuse_repeated_names
+from signalyard_router.stamp import Stamp, stamp
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _PAUSE = 0.002
 """Seconds between two files that are parsed, so that a decision meets at most one of them on its way."""
 
-_Signature = tuple[int, int, int]
 _Documents = list[tuple[Document, str]]
 
 _MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -34,15 +34,13 @@ class FileRouteStore:
     def __init__(self, folder: Path) -> None:
         self.refused: dict[str, str] = {}  # a folder is taken as a whole, or not at all
         self._folder = folder
-        self._read: dict[str, tuple[_Signature, _Documents]] = {}
+        self._read: dict[str, tuple[Stamp, _Documents]] = {}
 
     def version(self) -> Hashable:
         try:
             with os.scandir(self._folder) as entries:
                 return frozenset(
-                    (entry.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                    for entry in entries
-                    if entry.name.endswith(_SUFFIXES) and (stat := entry.stat())
+                    (entry.name, *stamp(entry.stat())) for entry in entries if entry.name.endswith(_SUFFIXES)
                 )
         except OSError as exc:
             return str(exc)
@@ -75,10 +73,9 @@ class FileRouteStore:
 
     def _documents(self, path: Path) -> _Documents:
         try:
-            stat = path.stat()
+            signature = stamp(path.stat())
         except OSError as exc:
             raise error(Problem.INVALID_DOCUMENT, f"{_shown(path.name)} cannot be read: {exc}") from exc
-        signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._read.get(path.name)
         if known is not None and known[0] == signature:
             return known[1]

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from signalyard.problems import Problem, SignalyardError, error
+from signalyard_router.stamp import Stamp, stamp
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -42,12 +43,9 @@ class Secret(msgspec.Struct, frozen=True):
         """Its bytes as they are now. Raises OSError."""
         return self.data if self.path is None else self.path.read_bytes()  # type: ignore[return-value]  # one of both
 
-    def stamp(self) -> tuple[int, int] | None:
+    def stamp(self) -> Stamp | None:
         """Something that differs after the file was written anew. Raises OSError."""
-        if self.path is None:
-            return None
-        stat = self.path.stat()
-        return stat.st_mtime_ns, stat.st_ino
+        return None if self.path is None else stamp(self.path.stat())
 
 
 class Access:
@@ -78,7 +76,7 @@ class Access:
         self._key = key
         self._token = token
         self._context: ssl.SSLContext | None = None
-        self._stamps: list[tuple[int, int] | None] | None = None
+        self._stamps: list[Stamp | None] | None = None
 
     def authorization(self) -> str:
         """The header that says who calls, or "". Raises OSError, ValueError where the token is none."""

@@ -2,11 +2,12 @@
 
 import logging
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import zmq
 from zmq.utils import z85
 
+from signalyard_router.adapters.zeromq.clients import Clients
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.sockets import LoopSocket
 
@@ -25,9 +26,7 @@ class Doorkeeper:
     A stranger is counted each time and logged once. It is to be there before those sockets, and until they are closed.
     """
 
-    def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", clients: Mapping[bytes, str], metrics: ZeromqMetrics
-    ) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", clients: Clients, metrics: ZeromqMetrics) -> None:
         self._clients = clients
         self._metrics = metrics
         self._logged: set[bytes] = set()
@@ -39,7 +38,7 @@ class Doorkeeper:
         # libzmq asks, and nobody else can: the form is right
         _, request, domain, address, _, mechanism, *credentials = frames
         key = z85.encode(credentials[0]) if mechanism == b"CURVE" and credentials else b""
-        name = self._clients.get(key)
+        name = self._clients.name(key)
         if name is None:
             self._metrics.strangers.inc()
             self._log_once(key, domain, address)

@@ -41,10 +41,34 @@ class ZeromqMetrics:
         )
         self.strangers = refused.labels("key")
         self.failed_handshakes = refused.labels("handshake")
+        loads = Counter(
+            "signalyard_zeromq_clients_loads_total",
+            "Loads of the file that says who may connect, by result",
+            ["result"],
+            registry=registry,
+        )
+        self._accepted_clients = loads.labels("accepted")
+        self._refused_clients = loads.labels("refused")
+        self._current_clients = Gauge(
+            "signalyard_zeromq_clients_current",
+            "1 while those who may connect are those whom the file names, also where there is none, else 0",
+            registry=registry,
+        )
+        self._current_clients.set(1)
         self._peers = Gauge("signalyard_zeromq_peers", "Peers that were heard of lately", registry=registry)
         self._subscriptions = Gauge(
             "signalyard_zeromq_subscriptions", "Subscriptions of all subscribers together", registry=registry
         )
+
+    def take_clients(self) -> None:
+        """The file that says who may connect is in force."""
+        self._accepted_clients.inc()
+        self._current_clients.set(1)
+
+    def refuse_clients(self) -> None:
+        """It cannot be used; those of the last good one may connect."""
+        self._refused_clients.inc()
+        self._current_clients.set(0)
 
     def watch(self, peers: Callable[[], float]) -> None:
         """Ask ``peers`` how many there are, whenever somebody looks."""

@@ -1,4 +1,4 @@
-"""Who may connect, and whom we trust: what of it the settings say. Pure but for the files, which are read once, at the start.
+"""Who may connect, and whom we trust: what of it the settings say. Pure but for the files.
 
 CURVE encrypts, and proves both sides by their keys (https://rfc.zeromq.org/spec/26/).
 """
@@ -16,7 +16,7 @@ from signalyard_router.loopback import is_loopback
 
 @dataclass(frozen=True)
 class Security:
-    """Our own pair, and the names of those who may connect, by their public keys."""
+    """Our own pair, and the names of those who may connect at the start, by their public keys."""
 
     own: KeyPair
     clients: Mapping[bytes, str]
@@ -44,6 +44,12 @@ def read_security(settings: ZeromqSettings) -> Security | None:
             raise error(Problem.INVALID_SETTING, "clients are known by CURVE, which needs a key", "/zeromq-key")
         _refuse_exposed(settings)
         return None
+    return Security(read_key(settings.key, "/zeromq-key"), known_clients(settings))
+
+
+def known_clients(settings: ZeromqSettings) -> dict[bytes, str]:
+    """Who may connect, as the file says now. Raises CallerError (invalid_setting) where it cannot be used, or names nobody though
+    somebody is to connect."""
     clients: dict[bytes, str] = {}
     if settings.clients is not None:
         try:
@@ -53,7 +59,7 @@ def read_security(settings: ZeromqSettings) -> Security | None:
         clients = read_clients(text)
     if not clients and (settings.requests or settings.signals):
         raise error(Problem.INVALID_SETTING, "with a key, nobody connects but who is named there", "/zeromq-clients")
-    return Security(read_key(settings.key, "/zeromq-key"), clients)
+    return clients
 
 
 def read_clients(text: str) -> dict[bytes, str]:

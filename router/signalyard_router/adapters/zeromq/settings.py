@@ -25,7 +25,8 @@ class ZeromqSettings:
     """The file with our secret key, by which the sockets speak CURVE; read once, at the start. None, the default: they speak plain text."""
 
     clients: Path | None = None
-    """The file with lines of ``NAME PUBLIC-KEY``: who may connect, where there is a key."""
+    """The file with lines of ``NAME PUBLIC-KEY``: who may connect, where there is a key. Looked at with every beat, and taken anew where it
+    has changed."""
 
     plain: bool = False
     """Whether plain text may leave the machine; else an address beyond loopback without a key is refused. Default: it may not."""

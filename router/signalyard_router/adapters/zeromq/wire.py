@@ -6,6 +6,7 @@ import logging
 import zmq
 from prometheus_client import CollectorRegistry
 
+from signalyard_router.adapters.zeromq.clients import Clients
 from signalyard_router.adapters.zeromq.doorkeeper import Doorkeeper
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.requests import Requests, Router
@@ -34,11 +35,13 @@ class ZeromqWire:
         self.requests: Requests | None = None
         self.publisher: Publisher | None = None
         self._snapshots: Snapshots | None = None
+        self._clients: Clients | None = None
         self._doorkeeper: Doorkeeper | None = None
         name = f"z{world.random_bytes(4).hex()}"
         try:
             if security is not None:
-                self._doorkeeper = Doorkeeper(self._context, security.clients, metrics)
+                self._clients = Clients(settings, security.clients, metrics)
+                self._doorkeeper = Doorkeeper(self._context, self._clients, metrics)
             if settings.signals:
                 self.publisher = Publisher(self._context, journal, settings, metrics, security)
             if settings.requests:
@@ -60,6 +63,8 @@ class ZeromqWire:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(self._settings.beat_seconds)
+            if self._clients is not None:
+                self._clients.look()
             if self.requests is not None:
                 self.requests.tend()
             if self.publisher is not None:
