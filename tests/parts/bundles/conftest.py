@@ -319,6 +319,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield server
 
 
+@pytest.fixture
+def odd_registry() -> Iterator["SmallRegistry"]:
+    """One that can be made to misbehave, which Debian's cannot."""
+    with running(SmallRegistry(None)) as server:
+        assert isinstance(server, SmallRegistry)
+        yield server
+
+
 @pytest.fixture(params=["basic", "bearer"])
 def closed_registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
     """One that wants USER and PASSWORD. docker-registry checks no tokens without a service that makes them."""
@@ -353,6 +361,10 @@ class SmallRegistry(Server):
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.uploads = 0
+        self.cuts = 0
+        """So many blobs more end half way."""
+        self.dribbles = False
+        """Blobs come a byte at a time."""
 
 
 class _Repositories(BaseHTTPRequestHandler):
@@ -370,8 +382,19 @@ class _Repositories(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
-            self.server.asked[-1].sent = len(body)
+            self.server.asked[-1].sent = self._send(body)
+
+    def _send(self, body: bytes) -> int:
+        if "/blobs/" in self.path and self.server.cuts > 0:
+            self.server.cuts -= 1
+            self.close_connection = True
+            return self.wfile.write(body[: len(body) // 2])
+        if "/blobs/" in self.path and self.server.dribbles:
+            for place in range(60):
+                self.wfile.write(body[place : place + 1])
+                time.sleep(0.05)
+            body = body[60:]
+        return self.wfile.write(body)
 
     def _enter(self) -> bytes | None:
         """The request's body, None where it was refused."""

@@ -124,6 +124,40 @@ def test_a_registry_goes_on_where_it_was(bundle: Any, registry: Any, made: Any, 
     )
 
 
+def test_a_registry_that_stops_half_way(bundle: Any, odd_registry: Any, made: Any, tmp_path: Path) -> None:
+    bundle.variables = plain(odd_registry)
+    address = bundle("push", made.folder, f"oci://{odd_registry.place}/cut").strip()
+    odd_registry.cuts = 2
+    odd_registry.asked.clear()
+    bundle("pull", address, "--out", tmp_path / "out")
+    assert same(tmp_path / "out", made)
+    blobs = [asked for asked in odd_registry.asked if "/blobs/" in asked.path]
+    assert [asked.range is None for asked in blobs] == [True, False, False]
+    (whole,) = (len(body) for body in odd_registry.blobs.values() if len(body) > 2)
+    # The last byte is asked for once more.
+    assert sum(asked.sent for asked in blobs) == whole + 2
+
+
+def test_a_registry_that_answers_slowly(bundle: Any, odd_registry: Any, made: Any, tmp_path: Path) -> None:
+    bundle.variables = plain(odd_registry)
+    address = bundle("push", made.folder, f"oci://{odd_registry.place}/slow").strip()
+    odd_registry.dribbles = True
+    said = bundle("pull", address, "--out", tmp_path / "out", "--timeout", 2.5, exit=5)
+    assert said.endswith("signalyard: bundle_transfer_timeout: not done after 2.5 s\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_registry_that_serves_other_bytes(bundle: Any, odd_registry: Any, newer: Any, tmp_path: Path) -> None:
+    bundle.variables = plain(odd_registry)
+    address = bundle("push", newer.folder, f"oci://{odd_registry.place}/other").strip()
+    for name, body in odd_registry.blobs.items():
+        odd_registry.blobs[name] = body.replace(b'"golden":', b'"g0lden":')
+    said = bundle("pull", address, "--out", tmp_path / "out", exit=6)
+    assert said.startswith("signalyard: bundle_file_changed at /digest: this bundle is sha256:")
+    assert f"asked for was {newer.digest}" in said
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_is_not_there(bundle: Any, registry: Any, made: Any, newer: Any, tmp_path: Path) -> None:
     bundle.variables = plain(registry)
     bundle("push", newer.folder, f"oci://{registry.place}/moved:stable")
