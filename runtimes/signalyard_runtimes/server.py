@@ -108,7 +108,7 @@ async def _serve(settings: ServeSettings) -> None:
     handlers = _handlers(settings, registry, prepared, data_plane, readiness, served)
     http_socket = listen(settings.host, settings.http_port, "HTTP")
     metrics_socket = listen(settings.host, settings.metrics_port, "metrics")
-    grpc_server, grpc_port = await grpc.start(
+    calls = await grpc.start(
         address(settings.host, settings.grpc_port), data_plane, handlers, readiness, settings.changing
     )
     targets = Targets(registry, data_plane)
@@ -135,14 +135,14 @@ async def _serve(settings: ServeSettings) -> None:
             readiness.admit()
             ports = [listening.getsockname()[1] for listening in (http_socket, metrics_socket)]
             print(
-                f"signalyard serve: ready, {count} models, http {ports[0]}, grpc {grpc_port}, metrics {ports[1]}",
+                f"signalyard serve: ready, {count} models, http {ports[0]}, grpc {calls.port}, metrics {ports[1]}",
                 flush=True,
             )
             await stop
         warm.cancel()
     finally:
         readiness.close()
-        await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), rest.drain(_GRACE_SECONDS))
+        await asyncio.gather(calls.drain(_GRACE_SECONDS), rest.drain(_GRACE_SECONDS))
         await scrapes.drain(_GRACE_SECONDS)
 
 

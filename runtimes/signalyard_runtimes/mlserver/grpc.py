@@ -3,6 +3,8 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,8 +28,10 @@ from signalyard_runtimes.mlserver.readiness import Readiness
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Answer = health_pb2.HealthCheckResponse
-_WATCH_SECONDS = 1.0
+_WATCH_SECONDS = 0.25
 """How soon somebody who watches hears of a change."""
+_QUIET_SECONDS = 0.25
+"""Whoever was about to ask has asked after so long."""
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -46,6 +50,8 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         super().__init__(data_plane, handlers)
         self._readiness = readiness
         self._changing = changing
+        self.asked = 0.0
+        """When the last call for scores came, on the monotonic clock."""
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
         return (
@@ -68,6 +74,7 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         return ModelMetadataResponseConverter.from_types(metadata)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked = monotonic()
         with budget.serving(context.time_remaining()):
             try:
                 payload = self._InsertHeaders(request, context)
@@ -113,6 +120,11 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Whoever watches has been told, and is let go."""
+        self._ended.set()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
         if request.service not in ("", SERVICE):
@@ -121,12 +133,13 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         last = None
-        while True:
+        while not self._ended.is_set():
             now = self._now() if request.service in ("", SERVICE) else _Answer(status=_Answer.SERVICE_UNKNOWN)
             if now != last:
                 yield now
                 last = now
-            await asyncio.sleep(_WATCH_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _WATCH_SECONDS)
 
     def _now(self) -> Any:
         return _Answer(status=_Answer.SERVING if self._readiness.open else _Answer.NOT_SERVING)
@@ -142,12 +155,36 @@ async def _abort(context: Any, exc: MLServerError) -> None:
     await context.abort(_CODES.get(exc.status_code, grpc.StatusCode.INTERNAL), str(exc))
 
 
+class GrpcServer:
+    """Serves until it is drained. ``port`` is the one that it got."""
+
+    def __init__(self, server: Any, port: int, service: _Servicer, health: _Health) -> None:
+        self._server = server
+        self.port = port
+        self._service = service
+        self._health = health
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Answer on while somebody asks, for half the grace at most; then no new calls, and what is in hand answered within the
+        rest; then all is cancelled.
+
+        The library cancels what comes on an open connection once it is told to stop, and cannot tell a client before. Callers who
+        heed the health service, which says so from the beginning, have gone by then.
+        """
+        end = monotonic() + grace_seconds
+        last = end - grace_seconds / 2
+        while (seconds := min(self._service.asked + _QUIET_SECONDS, last) - monotonic()) > 0:  # noqa: ASYNC110 -- for nothing to happen
+            await asyncio.sleep(seconds)
+        self._health.end()
+        await self._server.stop(end - monotonic())
+
+
 def servicer(
     data_plane: DataPlane,
     handlers: ModelRepositoryHandlers,
     readiness: Readiness,
     changing: Changing = Changing.OFF,
-) -> InferenceServicer:
+) -> _Servicer:
     """The service behind the protocol."""
     return _Servicer(data_plane, handlers, readiness, changing)
 
@@ -158,16 +195,17 @@ async def start(
     handlers: ModelRepositoryHandlers,
     readiness: Readiness,
     changing: Changing = Changing.OFF,
-) -> tuple[Any, int]:
-    """A started ``grpc.aio`` server and the port that it got. Raises CallerError (invalid_setting) where that is taken."""
+) -> GrpcServer:
+    """A started server. Raises CallerError (invalid_setting) where its port is taken."""
     # Without this, Linux lets a second server take a share of the first one's connections.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    add_GRPCInferenceServiceServicer_to_server(servicer(data_plane, handlers, readiness, changing), server)
-    health_pb2_grpc.add_HealthServicer_to_server(_Health(readiness), server)
+    service, health = servicer(data_plane, handlers, readiness, changing), _Health(readiness)
+    add_GRPCInferenceServiceServicer_to_server(service, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), server)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as exc:
         raise error(Problem.INVALID_SETTING, f"cannot listen for gRPC on {address}; is the port taken?") from exc
     await server.start()
-    return server, port
+    return GrpcServer(server, port, service, health)

@@ -19,6 +19,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from signalyard import profile
@@ -215,6 +216,11 @@ def test_budgets(served: Served) -> None:
 
 
 def remote(served: Served, *values: float, version: str = "8", **more: Any) -> Any:
+    with grpc.insecure_channel(served.grpc) as channel:
+        return call(channel, *values, version=version, **more)
+
+
+def call(channel: grpc.Channel, *values: float, version: str = "8", **more: Any) -> Any:
     # here: every process that runs tests reads this file, and MLServer takes seconds
     from mlserver.grpc import dataplane_pb2 as pb
     from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
@@ -225,8 +231,7 @@ def remote(served: Served, *values: float, version: str = "8", **more: Any) -> A
     )
     features.contents.fp64_contents.extend(values)
     request = pb.ModelInferRequest(model_name="rb-trend", model_version=version, id="g-1", inputs=[features])
-    with grpc.insecure_channel(served.grpc) as channel:
-        return GRPCInferenceServiceStub(channel).ModelInfer(request, **({"timeout": 10} | more))
+    return GRPCInferenceServiceStub(channel).ModelInfer(request, **({"timeout": 10} | more))
 
 
 def test_grpc_answers_as_rest_does(served: Served) -> None:
@@ -384,6 +389,52 @@ def test_a_server_that_is_stopped_under_load_answers_what_it_was_asked(models: P
             stopping.set()
             process.send_signal(signal.SIGTERM)
             assert all(one.result(PATIENCE)[1] for one in running)
+        assert process.wait(timeout=PATIENCE) == 0
+    finally:
+        stop(process)
+
+
+def test_grpc_callers_who_heed_the_health_service_lose_no_call_when_it_is_stopped(models: Path) -> None:
+    process = start(
+        "--models", models / "rb-trend" / "8", "--http-port", 0, "--grpc-port", 0, "--metrics-port", 0, "--warmup", 0
+    )
+    told, asked = threading.Event(), threading.Barrier(5, timeout=PATIENCE)
+
+    def watch(address: str) -> list[int]:
+        with grpc.insecure_channel(address) as channel:
+            watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            said = []
+            for one in watched:
+                said.append(one.status)
+                if one.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+                    told.set()
+        return said
+
+    def ask(address: str) -> int:
+        answers = 0
+        with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            while not told.is_set():
+                assert call(channel, 3510.0, 0.5).id == "g-1"
+                answers += 1
+                if answers == 50:
+                    asked.wait()
+        return answers
+
+    try:
+        found = ports(process)
+        with ThreadPoolExecutor(5) as callers:
+            watching = callers.submit(watch, found.grpc)
+            asking = [callers.submit(ask, found.grpc) for _ in range(4)]
+            try:
+                asked.wait()
+                process.send_signal(signal.SIGTERM)
+                assert min(one.result(PATIENCE) for one in asking) >= 50
+            finally:
+                told.set()
+            assert watching.result(PATIENCE) == [
+                health_pb2.HealthCheckResponse.SERVING,
+                health_pb2.HealthCheckResponse.NOT_SERVING,
+            ]
         assert process.wait(timeout=PATIENCE) == 0
     finally:
         stop(process)
