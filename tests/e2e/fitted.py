@@ -5,11 +5,13 @@ import importlib
 import io
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from signalyard.profile import Feature, FeatureSchema
+from signalyard_runtimes.bundle.folder import fold
 from signalyard_runtimes.bundle.manifest import GoldenRows, Output
 from signalyard_runtimes.packing import PackSpec, pack
 
@@ -44,7 +46,23 @@ def of_onnx(x: Any, y: Any) -> bytes:
     )
 
 
-_FITTED = {"lightgbm": of_lightgbm, "sklearn": of_sklearn, "xgboost": of_xgboost, "onnx": of_onnx}
+def of_tensorflow(x: Any, y: Any) -> bytes:
+    """A sigmoid, as a SavedModel."""
+    tf = importlib.import_module("tensorflow")
+    shape = tf.TensorSpec([None, 1], tf.float32, name="features")
+    serve = tf.function(lambda features: {"score": tf.sigmoid(features)}).get_concrete_function(shape)
+    with TemporaryDirectory() as folder:
+        tf.saved_model.save(tf.Module(), folder, signatures=serve)
+        return fold(Path(folder))
+
+
+_FITTED = {
+    "lightgbm": of_lightgbm,
+    "sklearn": of_sklearn,
+    "xgboost": of_xgboost,
+    "onnx": of_onnx,
+    "tensorflow": of_tensorflow,
+}
 
 
 def main(framework: str, folder: str) -> None:

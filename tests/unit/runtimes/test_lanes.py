@@ -18,7 +18,7 @@ from signalyard_runtimes.mlserver.metrics import HttpMetrics
 
 PATH = "/v2/models/rb-trend/versions/7/infer"
 COLUMNS = '["close","ret_5"]'
-MOST = 65_536
+MOST = 131_072
 
 
 class Fronts(NamedTuple):
@@ -141,6 +141,8 @@ def fast_cases() -> Iterator[tuple[str, bytes]]:
     yield "many in one row", post(json.dumps(GOOD).encode() + b" " * SMALL_BYTES)
     yield "unknown feature", post(plain(1.0, 2.0, parameters={"columns": '["close","open"]'}))
     yield "missing feature", post(plain(1.0, shape=[1, 1], parameters={"columns": '["ret_5"]'}))
+    names = json.dumps([f"{number:04x}" for number in range(10_000)], separators=(",", ":"))
+    yield "ten thousand features", post(plain(*[1] * 10_000, shape=[1, 10_000], parameters={"columns": names}))
     for value in ("", "x", None, "日本", "a\r\nx-evil: 1", "\u2028", '"\\', "x" * 5000):
         yield f"id {str(value)[:8]!r}", post({**GOOD, "id": value})
     yield "no id", post({"inputs": GOOD["inputs"]})
