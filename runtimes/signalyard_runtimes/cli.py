@@ -189,7 +189,9 @@ def inspect(folder: Path, as_json: bool) -> None:
         "version": manifest.version,
         "digest": manifest.digest,
         "framework": f"{manifest.framework}, made with {', '.join(' '.join(item) for item in manifest.library.items())}",
-        "output": f"{manifest.output.kind}, neutral at {manifest.output.neutral}. {manifest.output.description}".strip(),
+        "output": ". ".join(
+            filter(None, (f"{manifest.output.kind}, neutral at {manifest.output.neutral}", manifest.output.description))
+        ),
         "calibration": manifest.calibration.__struct_config__.tag if manifest.calibration else "none",
         "files": ", ".join(f"{name} ({entry.size} bytes)" for name, entry in manifest.files.items()),
         **{f"training.{name}": value for name, value in manifest.training.items()},

@@ -38,7 +38,7 @@ from signalyard_runtimes.listening import address, listen
 from signalyard_runtimes.live.models import LiveModels, LiveSettings, Prepared
 from signalyard_runtimes.mlserver import drift, grpc
 from signalyard_runtimes.mlserver.changing import Changing
-from signalyard_runtimes.mlserver.metrics import HttpMetrics, watch_readiness
+from signalyard_runtimes.mlserver.metrics import HttpMetrics, watch_calls, watch_readiness
 from signalyard_runtimes.mlserver.planes import BundlePlane, BundleRepository, FixedModels, model_settings
 from signalyard_runtimes.mlserver.readiness import Readiness
 from signalyard_runtimes.mlserver.rest import rest_app
@@ -111,6 +111,7 @@ async def _serve(settings: ServeSettings) -> None:
     calls = await grpc.start(
         address(settings.host, settings.grpc_port), data_plane, handlers, readiness, settings.changing
     )
+    watch_calls(lambda: calls.in_flight)
     targets = Targets(registry, data_plane)
     front = Front(
         rest_app(mlserver, data_plane, handlers, readiness, settings.changing),

@@ -81,7 +81,7 @@ def check(signature: bytes | None, files: Mapping[str, str], keys: Iterable[Path
     if signature is None:
         raise error(
             Problem.BUNDLE_UNSIGNED,
-            f"it has no {SIGNATURE_FILE}, and only what one of {len(verifiers)} keys has signed is trusted",
+            f"it has no {SIGNATURE_FILE}, and only what is signed is trusted, by one of: {', '.join(key.name for key, _ in verifiers)}",
         )
     reasons = []
     with tempfile.TemporaryDirectory(prefix="signalyard-verify-") as scratch:

@@ -52,6 +52,8 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         self._changing = changing
         self.asked = 0.0
         """When the last call for scores came, on the monotonic clock."""
+        self.in_flight = 0
+        """Calls for scores that are not answered yet."""
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
         return (
@@ -75,6 +77,13 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.asked = monotonic()
+        self.in_flight += 1
+        try:
+            return await self._infer(request, context)
+        finally:
+            self.in_flight -= 1
+
+    async def _infer(self, request: Any, context: Any) -> Any:
         with budget.serving(context.time_remaining()):
             try:
                 payload = self._InsertHeaders(request, context)
@@ -163,6 +172,11 @@ class GrpcServer:
         self.port = port
         self._service = service
         self._health = health
+
+    @property
+    def in_flight(self) -> int:
+        """Calls for scores that are not answered yet."""
+        return self._service.in_flight
 
     async def drain(self, grace_seconds: float) -> None:
         """Answer on while somebody asks, for half the grace at most; then no new calls, and what is in hand answered within the

@@ -74,6 +74,7 @@ _ERRORS = Counter(
 )
 _IN_FLIGHT = Gauge("signalyard_model_http_requests_in_flight", "REST requests that are read and not answered yet")
 _CONNECTIONS = Gauge("signalyard_model_http_connections", "Open REST connections")
+_CALLS = Gauge("signalyard_model_grpc_calls_in_flight", "gRPC calls for scores that are not answered yet")
 
 
 class HttpMetrics:
@@ -92,6 +93,11 @@ class HttpMetrics:
         """Read the gauges off the server, when they are asked for."""
         _IN_FLIGHT.set_function(in_flight)
         _CONNECTIONS.set_function(connections)
+
+
+def watch_calls(in_flight: Callable[[], float]) -> None:
+    """Read the gauge off the gRPC server, when it is asked for."""
+    _CALLS.set_function(in_flight)
 
 
 def watch_readiness(cards: Iterable[ModelCard], is_open: Callable[[], bool]) -> None:

@@ -52,10 +52,12 @@ spec:
   plan: {{steps: [{{canary: 10, hold: 1h}}]}}
 """
 
+# By its id it falls to stable: one without would at random ask the canary, which has no server.
 CALL = {
+    "id": "r-1",
     "inputs": [
         {"name": "features", "shape": [1, 1], "datatype": "FP64", "data": [0.5], "parameters": {"columns": '["p"]'}}
-    ]
+    ],
 }
 
 # Packed by the environment that serves it.

@@ -302,6 +302,9 @@ def test_metrics_have_the_loaded_version(served: Served) -> None:
         'signalyard_model_info{digest="sha256:',
         'signalyard_model_ready{model="rb-trend",version="8"} 1.0',
         "signalyard_memory_limit_bytes",
+        "process_resident_memory_bytes",
+        "signalyard_model_http_requests_in_flight 0.0",
+        "signalyard_model_grpc_calls_in_flight 0.0",
     ):
         assert sample in text
 

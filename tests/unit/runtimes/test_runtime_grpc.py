@@ -65,6 +65,31 @@ def test_raw_contents_are_answered_raw(service: Any, remaining: float | None) ->
     assert len(answer.raw_output_contents) == 3
 
 
+def test_calls_in_flight_are_those_that_are_not_answered(
+    service: Any, rest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = rest.data_plane.infer
+
+    async def work() -> None:
+        go = asyncio.Event()
+
+        async def held(**asked: Any) -> Any:
+            await go.wait()
+            return await infer(**asked)
+
+        monkeypatch.setattr(rest.data_plane, "infer", held)
+        calls = [asyncio.ensure_future(service.ModelInfer(request(**RAW), Context(None))) for _ in range(2)]
+        with pytest.raises(AbortedError):
+            await service.ModelInfer(request(raw_input_contents=[b"\0"]), Context(None))
+        await asyncio.sleep(0)
+        assert service.in_flight == 2
+        go.set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(work())
+    assert service.in_flight == 0
+
+
 @pytest.mark.parametrize("remaining", [0.0, -0.5])
 def test_a_call_whose_deadline_has_passed_is_dropped_unscored(service: Any, rest: Any, remaining: float) -> None:
     context, calls = Context(remaining), rest.engine.calls
