@@ -9,6 +9,7 @@ somebody reads, and for a minute after: nobody else should pay for it.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from prometheus_client import CollectorRegistry, Gauge
@@ -112,6 +113,8 @@ class SignalStreams:
         stream.begin(EVENT_STREAM)
         stream.write(b"retry: 100\n\n")
         self._open += 1
+        loop = asyncio.get_running_loop()
+        beat_at = loop.time() + self._beat_seconds
         try:
             while stream.open and not self._closed:
                 if place < self._first:
@@ -120,22 +123,23 @@ class SignalStreams:
                 news = self._news
                 events = self._after(place)
                 place += len(events)
-                if events:
-                    stream.write(
-                        b"".join(
-                            [
-                                event.text
-                                for event in events
-                                if symbol in (None, event.symbol) and route in (None, event.route)
-                            ]
-                        )
-                    )
-                else:
-                    try:
-                        async with asyncio.timeout(self._beat_seconds):
+                text = b"".join(
+                    [
+                        event.text
+                        for event in events
+                        if symbol in (None, event.symbol) and route in (None, event.route)
+                    ]
+                )
+                if not events:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(beat_at):
                             await news.wait()
-                    except TimeoutError:
-                        stream.write(b":\n\n")
+                if not text and loop.time() >= beat_at:
+                    # also where all that comes is for others
+                    text = b":\n\n"
+                if text:
+                    stream.write(text)
+                    beat_at = loop.time() + self._beat_seconds
                 await stream.writable()
         finally:
             self._open -= 1
