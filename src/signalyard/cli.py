@@ -17,6 +17,7 @@ _SUMMARIES = {
     "explain": "Explain one decision, step by step, from the journal.",
     "route": "See routes and pull levers: halt, pause, weights, promotion, rollback.",
     "shadow": "How shadows and baselines compare with the live decisions.",
+    "crds": "Print the CustomResourceDefinitions that a cluster needs.",
     "schema": "Print the JSON Schema of what travels on the wires.",
     "top": "Watch a router, live in the terminal.",
     "demo": "Real ticks through bundle, model server and router to journalled decisions.",
@@ -29,6 +30,7 @@ _EXTRAS = {
     "explain": "router",
     "route": "router",
     "shadow": "router",
+    "crds": "router",
     "demo": "demo",
 }
 

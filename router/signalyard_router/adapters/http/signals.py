@@ -124,11 +124,7 @@ class SignalStreams:
                 events = self._after(place)
                 place += len(events)
                 text = b"".join(
-                    [
-                        event.text
-                        for event in events
-                        if symbol in (None, event.symbol) and route in (None, event.route)
-                    ]
+                    [event.text for event in events if symbol in (None, event.symbol) and route in (None, event.route)]
                 )
                 if not events:
                     with suppress(TimeoutError):
