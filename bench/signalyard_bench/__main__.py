@@ -12,9 +12,10 @@ import uvloop
 from signalyard_bench.inline import inline_decision, inline_row
 from signalyard_bench.journals import journals
 from signalyard_bench.report import Machine, Report, table
-from signalyard_bench.rounds import CLIENT, Row, Setting
+from signalyard_bench.rounds import CLIENT, SERVER, Row, Setting
 from signalyard_bench.runtime import RUNTIME
 from signalyard_bench.scenarios import SERVED, soak
+from signalyard_bench.servers import kept_awake
 from signalyard_bench.wires import wires
 
 SCENARIOS = SERVED | RUNTIME | {"inline": inline_row, "inline-decision": inline_decision}
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=sorted(_ALL), help="this scenario; may be repeated")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0, help="of each run within a round")
+    parser.add_argument("--awake-cores", action="store_true", help="let no core sleep, as idle=poll does")
     parser.add_argument("--soak", action="store_true", help="ten minutes at half capacity, instead of the others")
     parser.add_argument("--soak-seconds", type=float, default=600.0)
     given = parser.parse_args()
@@ -61,7 +63,8 @@ def main() -> None:
     gc.disable()  # a pause of the client would look like one of the server
     machine = Machine.this()
     names = given.only or ([] if given.soak else list(SCENARIOS))
-    rows = uvloop.run(_run(setting, names, given.soak))
+    with kept_awake((SERVER, CLIENT) if given.awake_cores else (), setting.work):
+        rows = uvloop.run(_run(setting, names, given.soak))
     machine = msgspec.structs.replace(machine, load_after=os.getloadavg()[0])
     command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "")
     report = Report(command, machine, setting.rounds, setting.seconds, rows)
