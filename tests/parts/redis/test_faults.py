@@ -11,6 +11,11 @@ import time
 import pytest
 from tests.parts.redis.test_streams import GROUP, PATIENCE, SNAPSHOTS, Feed, settled, signals, until
 
+from signalyard import Snapshot
+from signalyard.clients import BlockingClient
+from signalyard.problems import RouterError
+from signalyard.wires.redis import RedisWire
+
 pytestmark = pytest.mark.parts
 
 
@@ -124,6 +129,44 @@ def test_a_slow_server_is_only_slow(router, redis_server, client, feed):
         assert len(proposals(router)) == 30
         assert "event=redis_failed" not in router.said()
         assert router.terminate() == 0
+
+
+def test_a_server_that_is_full_or_may_not_be_written_costs_replies_and_neither_decisions_nor_signals(
+    router, models, redis_server, client, feed
+):
+    def while_it_refuses(stop, word, score):
+        """Seven decisions are made while the server refuses, and a client is told why it cannot ask."""
+        models.behave("7", "late")
+        stood = len(router.records())
+        for number in range(7):
+            feed.add(score, f"rb{number}.SHFE")
+        until(lambda: client.xpending(SNAPSHOTS, GROUP)["pending"] == 7)
+        assert redis_server.ask(*stop) == b"+OK\r\n"
+        until(lambda: len(router.records()) == stood + 7 and word in router.said())
+        with (
+            BlockingClient(lambda: RedisWire(redis_server.url), PATIENCE) as asking,
+            pytest.raises(RouterError, match=f"router_unreachable: .*{word}"),
+        ):
+            asking.predict_one(Snapshot(symbol="rb1.SHFE", ts_event=time.time_ns(), features={"p": score}))
+        models.behave("7", "good")
+
+    router.start()
+    models.servers["7"].late_seconds = 1.5
+    while_it_refuses(("CONFIG", "SET", "maxmemory", "1"), "used memory > 'maxmemory'", 0.7)
+    # It takes acknowledgements, and what is acknowledged is in the journal; whoever asks again gets what was decided.
+    until(lambda: client.xpending(SNAPSHOTS, GROUP)["pending"] == 0)
+    assert b"signalyard_redis_replies_refused_total 7.0" in router.get("/metrics")[1]
+    assert redis_server.ask("CONFIG", "SET", "maxmemory", "0") == b"+OK\r\n"
+    feed.ids.clear()
+
+    while_it_refuses(("REPLICAOF", "127.0.0.1", "1"), "read only replica", 0.3)
+    assert (client.xpending(SNAPSHOTS, GROUP)["pending"], feed.replies()) == (7, [])
+    assert redis_server.ask("REPLICAOF", "NO", "ONE") == b"+OK\r\n"
+    until(lambda: settled(client, feed.ids, feed))
+    assert list(proposals(router).values()) == [1] * 14
+    assert sorted(name for name, _ in feed.replies()) == sorted(feed.ids)
+    until(lambda: {s["signal_id"] for s in signals(client)} == {r["signal_id"] for r in router.records()})
+    assert router.terminate() == 0
 
 
 def test_a_router_that_dies_between_journal_and_acknowledgement_gives_no_second_signal(

@@ -39,3 +39,17 @@ def test_messages_are_decided_in_order_bad_ones_counted_and_a_lost_server_is_hea
     publish(client, 0.7)
     until(lambda: len(router.records()) == 21)
     assert router.terminate() == 0
+
+
+def test_a_shutdown_decides_on_what_was_heard(router, models, client):
+    router.start()
+    models.behave("7", "late")
+    models.servers["7"].late_seconds = 1.5
+    until(lambda: listeners(client) == 1)
+    for number in range(20):
+        assert publish(client, 0.7, f"rb{number}.SHFE") == 1
+    until(lambda: b"signalyard_redis_in_flight 20.0" in router.get("/metrics")[1])
+    assert router.records() == []
+    assert router.terminate() == 0
+    assert sorted(record["symbol"] for record in router.records()) == sorted(f"rb{number}.SHFE" for number in range(20))
+    assert {record["outcome"] for record in router.records()} == {"emitted"}

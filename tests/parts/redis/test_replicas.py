@@ -257,11 +257,13 @@ async def answered(replica, proposal):
             return decision
 
 
-class Deaf:
-    """A way to the server on which the answer to one append is lost after it was carried out, and the connection with it."""
+class Way:
+    """A way to the server on which answers take ``delay`` seconds more, and on which the answer to one append can be lost after it was carried
+    out, and the connection with it."""
 
-    def __init__(self, port):
+    def __init__(self, port, delay=0.0):
         self._port = port
+        self._delay = delay
         self.lose = False
         self.lost = 0
 
@@ -293,11 +295,12 @@ class Deaf:
                 self.lost += 1
                 writer.transport.abort()
                 return
+            await asyncio.sleep(self._delay)
             writer.write(data)
 
 
 async def test_an_answer_that_is_lost_after_the_script_ran_is_found_out(redis_server, tmp_path):
-    async with Deaf(redis_server.port) as way:
+    async with Way(redis_server.port) as way:
         one = await RedisReplica(way.url, "one", tmp_path / "one").start()
         two = await RedisReplica(redis_server.url, "two", tmp_path / "two").start()
         for number in range(5):
@@ -312,6 +315,23 @@ async def test_an_answer_that_is_lost_after_the_script_ran_is_found_out(redis_se
             assert [record.symbol for record in replica.records if record.outcome == "emitted"] == [
                 f"I{number}.X" for number in range(5)
             ]
+            await replica.close()
+
+
+async def test_a_slow_server_is_only_slow(redis_server, tmp_path):
+    async with Way(redis_server.port, delay=0.05) as way:
+        far = await RedisReplica(way.url, "far", tmp_path / "far").start()
+        near = await RedisReplica(redis_server.url, "near", tmp_path / "near").start()
+        for number in range(10):
+            asked = [
+                replica.commit(signal(2 * number + k, symbol=f"I{number}.X")) for k, replica in enumerate((far, near))
+            ]
+            outcomes = [decision.outcome for (decision,) in await asyncio.gather(*asked)]
+            assert sorted(outcomes) == ["emitted", "suppressed"]
+        assert rows(redis_server, "XLEN", far.log.signals) == [b":10"]
+        assert far.journal.epoch == near.journal.epoch
+        assert far.journal.available
+        for replica in (far, near):
             await replica.close()
 
 

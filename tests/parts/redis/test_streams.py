@@ -1,10 +1,17 @@
 """Snapshots by a stream and signals back by another: a real router, a real server, and both of them die."""
 
+import asyncio
 import json
 import time
 from itertools import count
 
 import pytest
+from prometheus_client import CollectorRegistry
+from tests.unit.redis.conftest import Deciding
+
+from signalyard_router.adapters.redis.settings import Incoming, RedisSettings
+from signalyard_router.adapters.redis.wires import RedisWires
+from signalyard_router.world.real import RealWorld
 
 pytestmark = pytest.mark.parts
 
@@ -108,3 +115,30 @@ def test_what_cannot_be_decided_is_set_aside_with_the_reason(router, client, fee
     assert json.loads(answered[last][b"body"])["outcome"] == "emitted"
     assert len(router.records()) == 2
     assert len(signals(client)) == 2
+
+
+async def test_what_a_dead_consumer_left_is_taken_over_by_another_and_what_kills_routers_set_aside(
+    redis_server, client
+):
+    feed, deciding = Feed(client), Deciding()
+    for number in range(5):
+        feed.add(0.7, f"rb{number}.SHFE")
+    client.xgroup_create(SNAPSHOTS, GROUP, 0)
+    ((_, entries),) = client.xreadgroup(GROUP, "dead", {SNAPSHOTS: ">"})
+    client.xclaim(SNAPSHOTS, GROUP, "dead", 0, [entries[2][0]], retrycount=10)
+    registry = CollectorRegistry()
+    settings = RedisSettings(
+        url=redis_server.url, incoming=(Incoming.STREAM,), consumer="living", claim_seconds=0.2, tend_seconds=0.05
+    )
+    wires = RedisWires(RealWorld(), settings, registry)
+    wires.start(deciding)
+    async with asyncio.timeout(PATIENCE):
+        while not settled(client, feed.ids, feed):  # noqa: ASYNC110 -- another process is waited for
+            await asyncio.sleep(0.02)
+    await wires.drain(PATIENCE)
+    await wires.close()
+    assert sorted(symbol for symbol, _ in deciding.asked) == [f"rb{number}.SHFE" for number in (0, 1, 3, 4)]
+    assert registry.get_sample_value("signalyard_redis_entries_reclaimed_total") == 5
+    ((_, kept),) = client.xrange(REJECTED)
+    assert (kept[b"entry"], kept[b"deliveries"]) == (entries[2][0], b"11")
+    assert [one["name"] for one in client.xinfo_consumers(SNAPSHOTS, GROUP)] == [b"dead"]

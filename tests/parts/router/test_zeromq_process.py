@@ -3,11 +3,13 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
+import zmq
 from tests.parts.router.conftest import NAME, PATIENCE, free_port
 
 from signalyard import AsyncClient, Direction, Outcome, Signal, Snapshot
-from signalyard.wires.zeromq import ZeromqWire
+from signalyard.wires.zeromq import VERSION, ZeromqWire
 
 pytestmark = pytest.mark.parts
 
@@ -102,3 +104,26 @@ def test_what_the_journal_emitted_is_published_after_a_crash(router, addresses):
     )  # what is asked again was asked before the start
     router.start(*options(addresses))
     asyncio.run(asyncio.wait_for(scenario(), 6 * PATIENCE))
+
+
+def test_a_shutdown_decides_on_the_snapshots_that_were_read(router, models):
+    symbols = [f"rb{number}.SHFE" for number in range(20)]
+    text = (router.routes / "rb.yaml").read_text()
+    router.write_route(text.replace("deadline: 100ms", "deadline: 10s"))
+    models.behave("7", "late")
+    models.servers["7"].late_seconds = 1.5
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.setsockopt(zmq.LINGER, 0)
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        router.start("--zeromq-snapshots", f"tcp://127.0.0.1:{port}")
+        assert publisher.poll(PATIENCE * 1000)  # its subscription
+        for symbol in symbols:
+            publisher.send_multipart([b"rb", VERSION, b"snapshot", msgspec.json.encode(snapshot(0.9, symbol))])
+        until = time.monotonic() + PATIENCE
+        while sum(asked.body.count(b"0.9") for asked in models.servers["7"].inferences) < 20:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert router.records() == []
+        assert router.terminate() == 0
+    assert sorted(record["symbol"] for record in router.records()) == sorted(symbols)
+    assert {record["outcome"] for record in router.records()} == {"emitted"}

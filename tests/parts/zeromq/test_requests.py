@@ -258,7 +258,9 @@ def test_snapshots_of_a_publisher_are_decided_on(play):
         stage.peers.append(publisher)
         publisher.setsockopt(zmq.LINGER, 0)
         port = publisher.bind_to_random_port("tcp://127.0.0.1")
-        other = type(stage)(requests="", signals="", snapshots=(f"tcp://127.0.0.1:{port}",), max_in_flight=4)
+        other = type(stage)(
+            requests="", signals="", snapshots=(f"tcp://127.0.0.1:{port}",), max_in_flight=4, max_body_bytes=1_000
+        )
         try:
             await asyncio.wait_for(publisher.recv(), PATIENT)  # the subscription
             body = msgspec.json.encode(snapshot())
@@ -266,12 +268,13 @@ def test_snapshots_of_a_publisher_are_decided_on(play):
                 [b"rb", V, b"snapshot", b"{"],
                 [b"rb", V, b"snapshot"],
                 [b"rb", b"v0", b"snapshot", body],
+                [b"rb", V, b"snapshot", b" " * 1_500],
                 *[[b"rb", V, b"snapshot", body]] * 500,
             ):
                 await publisher.send_multipart(frames)
             await stage.until(lambda: other.messages("decided", "snapshots") == 500)
-            found = {r: other.messages(r, "snapshots") for r in ("refused", "malformed", "version")}
-            assert found == {"refused": 1, "malformed": 1, "version": 1}
+            found = {r: other.messages(r, "snapshots") for r in ("refused", "malformed", "version", "oversize")}
+            assert found == {"refused": 1, "malformed": 1, "version": 1, "oversize": 1}
         finally:
             await other.close()
 
