@@ -177,9 +177,10 @@ def test_bad_calls_and_large_ones_are_told_what_is_wrong(router, models, client)
     garbage = client.channel.unary_unary(f"/{protobuf.INFERENCE}/ModelInfer")
     with pytest.raises(grpc.RpcError):
         garbage(b"\xff\xff\xff", timeout=PATIENCE)
-    with pytest.raises(grpc.RpcError) as caught:
-        client.channel.unary_unary(f"/{protobuf.INFERENCE}/Nothing")(b"", timeout=PATIENCE)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    for method in (f"{protobuf.INFERENCE}/Nothing", f"{protobuf.ROUTER.replace('v1', 'v9')}/Predict"):
+        with pytest.raises(grpc.RpcError) as caught:
+            client.channel.unary_unary(f"/{method}")(b"", timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert models.servers["7"].inferences == []
     assert router.records("call") == []
     assert client.ask("ModelInfer", question((0.7, 1.0))).model_version == "7"
@@ -228,25 +229,36 @@ def test_a_model_error_is_told_and_recorded(router, models, client):
     assert [record["problem"]["code"] for record in router.records("call")] == ["model_failed", "invalid_inference"]
 
 
-def test_deadlines_and_cancelled_calls_leave_nothing_behind(router, models, client):
+def test_deadlines_and_cancelled_calls_leave_nothing_behind(router, models, port):
+    def count(line):
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and line not in router.get("/metrics")[1].decode():
+            time.sleep(0.02)
+        assert line in router.get("/metrics")[1].decode()
+
+    # the route leaves a minute, so that what ends sooner was ended by its caller
+    text = (router.routes / "rb.yaml").read_text()
+    router.write_route(text.replace("deadline: 100ms", "deadline: 60s"))
+    router.start("--grpc-port", str(port))
     for version in ("7", "6"):
         models.behave(version, "hang")
-    refused = client.refused("ModelInfer", question((0.7, 1.0)), timeout=0.05)
-    assert refused.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    call = client.method(protobuf.INFERENCE, "ModelInfer", protobuf.ModelInferResponse)
-    under_way = [call.future(question((0.7, 1.0)), timeout=PATIENCE) for _ in range(20)]
-    for future in under_way:
-        future.cancel()
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and b"signalyard_grpc_calls_in_flight 0.0" not in router.get("/metrics")[1]:
-        time.sleep(0.02)
-    assert b"signalyard_grpc_calls_in_flight 0.0" in router.get("/metrics")[1]
-    for version in ("7", "6"):
-        models.behave(version, "good")
-    assert client.ask("ModelInfer", question((0.25, 1.0))).raw_output_contents[0] == struct.pack("<d", 0.25)
-    # the deadline goes on to the model server
-    sent = models.servers["7"].inferences[-1]
-    assert 0 < int(sent.headers["signalyard-budget-us"]) <= 100_000
+    with Client(port) as client:
+        refused = client.refused("ModelInfer", question((0.7, 1.0)), timeout=0.05)
+        assert refused.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        count("signalyard_grpc_calls_in_flight 0.0")
+        call = client.method(protobuf.INFERENCE, "ModelInfer", protobuf.ModelInferResponse)
+        under_way = [call.future(question((0.7, 1.0)), timeout=40) for _ in range(20)]
+        count("signalyard_grpc_calls_in_flight 20.0")
+        for future in under_way:
+            future.cancel()
+        count("signalyard_grpc_calls_in_flight 0.0")
+        count('signalyard_grpc_calls_total{code="CANCELLED",method="ModelInfer"} 20.0')
+        for version in ("7", "6"):
+            models.behave(version, "good")
+        answer = client.ask("ModelInfer", question((0.25, 1.0)), timeout=10)
+        assert answer.raw_output_contents[0] == struct.pack("<d", 0.25)
+    # what remains of the caller's deadline goes on to the model server
+    assert 0 < int(models.servers["7"].inferences[-1].headers["signalyard-budget-us"]) <= 10_000_000
     assert "internal_error" not in router.said()
 
 

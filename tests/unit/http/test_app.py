@@ -130,7 +130,7 @@ def test_health_and_readiness(call: Any) -> None:
     assert call("GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize("target", ["/v1", "/v1/predict/", "//", "/v2/models/x/infer", "/é"])
+@pytest.mark.parametrize("target", ["/v1", "/v1/predict/", "/v9/predict", "//", "/v2/models/x/infer", "/é"])
 def test_nothing_there(call: Any, target: str) -> None:
     reply = call("GET", target)
     assert (reply.status, reply.json["code"]) == (404, "not_found")
