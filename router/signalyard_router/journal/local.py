@@ -65,6 +65,10 @@ _ENTRIES_A_LOOK = 32
 _NOTES = 1_000
 """Notes that may wait for a commit to go out with; one commit takes a tenth of them, so that none is made long by them."""
 
+_TRIAL = bytes(64 * 1024)
+"""What is written to see whether a folder takes records again; no line ends in it, so that it is cut off where the process does not come
+to that."""
+
 _log = logging.getLogger("signalyard.router.journal")
 
 
@@ -292,6 +296,40 @@ class LocalJournal:
         # Between a write and its confirmation the state is not that of the file.
         if not self._closed and self._writing is None and not self._dirty and self._due():
             self._next_segment()
+
+    def try_again(self) -> None:
+        """Find out whether records can be written again, where they could not: whoever is not ready for that reason may be given nothing
+        to record, which would tell."""
+        # With something under way, that will tell.
+        if self._available or self._closed or self._scheduled or self._writing is not None:
+            return
+        if self._dirty and (not self._cut(reopen=True) or self._dirty):
+            return
+        if self._settings.durability == "fsync":
+            self._writing = asyncio.get_running_loop().create_task(self._try_through())
+            return
+        try:
+            self._file.write(_TRIAL)
+        except OSError:
+            self._cut(reopen=False)
+        else:
+            self._tried()
+
+    async def _try_through(self) -> None:
+        try:
+            await self._file.write_and_sync(_TRIAL)
+        except OSError:
+            self._cut(reopen=False)  # all that is confirmed was on the medium before
+        else:
+            self._tried()
+        finally:
+            self._writing = None
+            if self._waiting:
+                self._flush()
+
+    def _tried(self) -> None:
+        if self._cut(reopen=False):
+            self._set_available(True)
 
     @property
     def segment(self) -> str:

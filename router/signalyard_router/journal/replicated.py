@@ -403,6 +403,11 @@ class ReplicatedJournal(LocalJournal):
         if len(self._owed) > _OWED:
             self.lose(f"{len(self._owed)} records wait for {self._settings.folder}")
 
+    def try_again(self) -> None:
+        # Whether the log is there is seen by looks at it.
+        if not (self._available or self._closed or self._stalled) and self._writing is None and self._joined.is_set():
+            self._set_available(self.pay())
+
     def pay(self) -> bool:
         """Write what is in the log and could not be written into the own segments; whether all of it is."""
         if not self._owed:

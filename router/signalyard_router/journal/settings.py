@@ -72,7 +72,7 @@ class UpkeepSettings:
     """What is done with complete segments, and when."""
 
     look_seconds: float = 10.0
-    """How often, in seconds, the age of segments is looked at while nothing is committed."""
+    """How often, in seconds, the age of segments is looked at while nothing is committed, and a folder that took no records is tried."""
 
     archive_seconds: float = 600.0
     """How long, in seconds, archiving one segment may take, reading it back included, before it is tried again."""

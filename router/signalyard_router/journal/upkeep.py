@@ -122,6 +122,7 @@ class Upkeep:
                 async with asyncio.timeout(self._upkeep.look_seconds):
                     await self._rotated.wait()
             except TimeoutError:
+                self._journal.try_again()
                 self._journal.rotate_if_due()
             self._rotated.clear()
             try:

@@ -246,6 +246,41 @@ def test_a_full_disk_records_nothing_and_comes_back(tmp_path, durability, room):
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+@pytest.mark.parametrize(
+    "trouble", [{"room": 0}, {"room": 300}, {"room": 5, "fail_truncate": True}, {"fail_sync": True}]
+)
+def test_it_finds_out_without_a_commit_that_records_can_be_written_again(tmp_path, durability, trouble):
+    """A router that is not ready gets no traffic, and so no commit that would tell."""
+
+    async def tried(journal):
+        journal.try_again()
+        while journal._writing is not None:  # noqa: ASYNC110 -- the journal's own
+            await asyncio.sleep(0)
+        return journal.available
+
+    async def run():
+        bench = Bench(tmp_path, durability)
+        await bench.journal.commit([proposal(1)])
+        before = lines(tmp_path)
+        if "room" in trouble or durability == "fsync":
+            bench.disk.__dict__.update(trouble)
+            with pytest.raises(SignalyardError):
+                await bench.journal.commit([proposal(2, "short")])
+            assert not await tried(bench.journal)
+            bench.disk.__dict__.update(room=None, fail_truncate=False, fail_sync=False)
+        assert await tried(bench.journal)
+        assert lines(tmp_path) == before
+        bench.journal._set_available(False)
+        bench.journal.try_again()
+        (settled,) = await bench.journal.commit([proposal(2, "short")])  # which comes while it is tried
+        assert settled.decision.signal.seq == 2
+        await bench.journal.close()
+        assert sum(1 for _ in read(RealDisk(), str(tmp_path), Tail())) == 3
+
+    asyncio.run(run())
+
+
 def test_after_a_failed_sync_the_segment_is_closed(tmp_path):
     async def run():
         bench = Bench(tmp_path, "fsync")

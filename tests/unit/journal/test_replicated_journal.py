@@ -444,7 +444,11 @@ def test_a_folder_that_cannot_be_written_stops_the_replica_and_loses_no_record(t
         assert not one.journal.available
         await two.commit(signal(4, symbol="D.X"))
         await asyncio.sleep(0.01)
+        one.journal.try_again()
+        assert not one.journal.available
         disk.room = None
+        one.journal.try_again()
+        assert one.journal.available
         (settled,) = await one.commit(signal(5, symbol="E.X"))
         assert settled.outcome == "emitted"
         await one.close()

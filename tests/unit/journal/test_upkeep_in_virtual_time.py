@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.unit.journal.conftest import scored
 
+from signalyard.problems import RouterError
 from signalyard_router.journal.local import LocalJournal
 from signalyard_router.journal.settings import JournalSettings, UpkeepSettings
 from signalyard_router.journal.upkeep import Upkeep
@@ -49,6 +50,27 @@ def test_a_store_that_fails_is_asked_again_after_growing_pauses():
                 failed_at.append(round((sim.loop.now - start) / 1e9))
         pauses = [later - earlier for earlier, later in itertools.pairwise(failed_at)]
         assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        await process.upkeep.close()
+        await process.journal.close()
+
+    sim.run(scenario)
+
+
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+def test_a_journal_that_was_away_comes_back_though_nothing_is_committed(durability):
+    sim = Simulation(1)
+
+    async def scenario():
+        disk = sim.disk()
+        process = Process(sim, disk, None, durability=durability)
+        disk.room = 0
+        with pytest.raises(RouterError):
+            await process.journal.commit([scored(1)])
+        await asyncio.sleep(60)
+        assert not process.journal.available
+        disk.room = None
+        await asyncio.sleep(11)
+        assert process.journal.available
         await process.upkeep.close()
         await process.journal.close()
 
