@@ -23,9 +23,9 @@ def routers(tmp_path, models, redis_server):
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        made.append(
-            RouterProcess(folder, models.ports, SIGNALYARD_JOURNAL_REDIS=redis_server.url, SIGNALYARD_REPLICA=name)
-        )
+        shared = {"SIGNALYARD_JOURNAL_REDIS": redis_server.url, "SIGNALYARD_ARCHIVE": f"file://{tmp_path}/archive"}
+        shared["SIGNALYARD_SEGMENT_BYTES"] = "8192"
+        made.append(RouterProcess(folder, models.ports, SIGNALYARD_REPLICA=name, **shared))
         made[-1].write_route(text(models))
     for router in made:
         router.start()
@@ -111,3 +111,7 @@ def test_two_routers_act_as_one(routers, models, redis_server):
         assert verified.returncode == 0, verified.stderr
         assert {record["replica"] for record in router.records()} == {"one", "two"}
     assert NAME in {record["symbol"] for record in two.records()}
+
+    # What is complete is in the archive, each replica's in a folder of its own: their segments have the same names.
+    archive = one.folder.parent / "archive"
+    assert {path.relative_to(archive).parts[0] for path in archive.rglob("journal-*")} == {"one", "two"}
