@@ -142,6 +142,7 @@ class LocalJournal:
         self._tail = Tail()
         self._now = 0
         self._epoch = 0
+        self._replica = ""
         self._kept_by: str | None = None
         self.restored = ""
         self.on_rotation: Callable[[Rotated], None] | None = None
@@ -564,7 +565,9 @@ class LocalJournal:
         """What a proposal becomes, given all that was settled before it."""
         settlement = self._gate.admit(proposal, now, late=monotonic > proposal.commit_by)
         elapsed = monotonic - proposal.received
-        return record_of(proposal, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed)
+        return record_of(
+            proposal, settlement, seq=seq, t=now, epoch=self._epoch, elapsed=elapsed, replica=self._replica
+        )
 
     def _record(self, entry: Entry, seq: int, now: int, monotonic: int) -> Record:
         return record_of_entry(entry, self._gate, seq, now, monotonic)

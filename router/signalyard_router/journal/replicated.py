@@ -131,6 +131,7 @@ class ReplicatedJournal(LocalJournal):
         self._rebased = False
         self._hearing = False
         super().__init__(world, settings, registry, software, memory)
+        self._replica = sharing.replica
         self._available = False
         self._metrics.available.set(0)
         # Of the log's last epoch this much is known, and not how far; it counts where nobody knows more.
@@ -648,7 +649,6 @@ class ReplicatedJournal(LocalJournal):
         if record.outcome in SIGNALS and record.t < self._hold_until:
             return msgspec.structs.replace(
                 record,
-                replica=self._sharing.replica,
                 outcome=Outcome.SUPPRESSED,
                 reason=Reason.JOURNAL_RECOVERING,
                 handover=False,
@@ -658,7 +658,7 @@ class ReplicatedJournal(LocalJournal):
                 prev_seq=0,
                 ts_expire=0,
             )
-        return msgspec.structs.replace(record, replica=self._sharing.replica)
+        return record
 
     def _record(self, entry: Entry, seq: int, now: int, monotonic: int) -> Record:
         record = super()._record(entry, seq, now, monotonic)

@@ -296,9 +296,10 @@ Record = StartRecord | RouteRecord | GroupRecord | LeverRecord | PlanRecord | De
 
 
 def record_of(
-    proposal: Proposal, settlement: Settlement, *, seq: int, t: int, epoch: int, elapsed: int
+    proposal: Proposal, settlement: Settlement, *, seq: int, t: int, epoch: int, elapsed: int, replica: str = ""
 ) -> DecisionRecord:
-    """The record of a proposal as the gate settled it; ``elapsed`` is nanoseconds since its receipt."""
+    """The record of a proposal as the gate settled it; ``elapsed`` is nanoseconds since its receipt, ``replica`` who decided, where there
+    are several."""
     answer = proposal.answer
     emitted = settlement.outcome in SIGNALS
     # By place: with so many members, finding each by its name costs three times as much as all the rest.
@@ -347,7 +348,7 @@ def record_of(
         proposal.budget // 1000,
         elapsed // 1000,
         proposal.request_id,
-        "",
+        replica,
         proposal.steps,
         proposal.input,
         prev="",

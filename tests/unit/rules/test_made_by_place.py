@@ -104,7 +104,7 @@ RECORD = {
     "budget_us": 7,
     "elapsed_us": 14,
     "request_id": "q",
-    "replica": "",
+    "replica": "r1",
     "steps": PROPOSAL.steps,
     "input": PROPOSAL.input,
     "prev": "",
@@ -143,7 +143,7 @@ def members(made):
 
 
 def record() -> DecisionRecord:
-    return record_of(PROPOSAL, SETTLEMENT, seq=11, t=12, epoch=13, elapsed=14_000)
+    return record_of(PROPOSAL, SETTLEMENT, seq=11, t=12, epoch=13, elapsed=14_000, replica="r1")
 
 
 def test_a_record():
