@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from time import monotonic
+from time import monotonic_ns
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 
+from signalyard._server.quiet import quiet
 from signalyard.problems import Problem, SignalyardError, error
 from signalyard_runtimes.mlserver import budget
 from signalyard_runtimes.mlserver import changing as changes
@@ -30,8 +31,6 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Answer = health_pb2.HealthCheckResponse
 _WATCH_SECONDS = 0.25
 """How soon somebody who watches hears of a change."""
-_QUIET_SECONDS = 0.25
-"""Whoever was about to ask has asked after so long."""
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -50,8 +49,8 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         super().__init__(data_plane, handlers)
         self._readiness = readiness
         self._changing = changing
-        self.asked = 0.0
-        """When the last call for scores came, on the monotonic clock."""
+        self.asked = 0
+        """When the last call for scores came, nanoseconds of the monotonic clock."""
         self.in_flight = 0
         """Calls for scores that are not answered yet."""
 
@@ -76,7 +75,7 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # MLServer ships no ty
         return ModelMetadataResponseConverter.from_types(metadata)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.asked = monotonic()
+        self.asked = monotonic_ns()
         self.in_flight += 1
         try:
             return await self._infer(request, context)
@@ -132,7 +131,7 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._ended = asyncio.Event()
 
     def end(self) -> None:
-        """Whoever watches has been told, and is let go."""
+        """Tell those who watch, and let them go."""
         self._ended.set()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the protocol's name
@@ -142,11 +141,14 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         last = None
-        while not self._ended.is_set():
+        while True:
+            ended = self._ended.is_set()
             now = self._now() if request.service in ("", SERVICE) else _Answer(status=_Answer.SERVICE_UNKNOWN)
             if now != last:
                 yield now
                 last = now
+            if ended:
+                return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _WATCH_SECONDS)
 
@@ -180,17 +182,11 @@ class GrpcServer:
 
     async def drain(self, grace_seconds: float) -> None:
         """Answer on while somebody asks, for half the grace at most; then no new calls, and what is in hand answered within the
-        rest; then all is cancelled.
-
-        The library cancels what comes on an open connection once it is told to stop, and cannot tell a client before. Callers who
-        heed the health service, which says so from the beginning, have gone by then.
-        """
-        end = monotonic() + grace_seconds
-        last = end - grace_seconds / 2
-        while (seconds := min(self._service.asked + _QUIET_SECONDS, last) - monotonic()) > 0:  # noqa: ASYNC110 -- for nothing to happen
-            await asyncio.sleep(seconds)
+        rest; then all is cancelled."""
+        end = monotonic_ns() + round(grace_seconds * 1e9)
         self._health.end()
-        await self._server.stop(end - monotonic())
+        await quiet(lambda: self._service.asked, monotonic_ns, end - round(grace_seconds * 5e8))
+        await self._server.stop(max(0.0, (end - monotonic_ns()) / 1e9))
 
 
 def servicer(

@@ -4,6 +4,7 @@ import json
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -291,6 +292,35 @@ def test_a_shutdown_under_load_fails_no_call_that_it_took(router, client, port):
     assert len(answered) >= 200
     assert set(answered) == recorded  # and none that was taken was not answered
     assert "internal_error" not in router.said()
+
+
+def test_callers_who_heed_the_health_service_lose_no_call_to_a_shutdown(router, client, port):
+    answered, told = [], threading.Event()
+
+    def watch():
+        for said in health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE):
+            if said.status != SERVING:
+                told.set()
+
+    def ask(number):
+        with Client(port) as mine:
+            while not told.is_set():
+                p = 0.7 if len(answered) % 2 else 0.3
+                answered.append(mine.predict(router.snapshot(p, f"rb{number}.SHFE"))["proposal_id"])
+
+    with ThreadPoolExecutor(5) as callers:
+        calls = [callers.submit(watch), *(callers.submit(ask, number) for number in range(4))]
+        try:
+            until = time.monotonic() + PATIENCE
+            while len(answered) < 200 and time.monotonic() < until:
+                time.sleep(0.01)
+            assert len(answered) >= 200
+            assert router.terminate() == 0
+            for call in calls:
+                call.result(PATIENCE)  # none ended otherwise than with an answer
+        finally:
+            told.set()
+    assert set(answered) == {record["proposal_id"] for record in router.records()}
 
 
 def test_a_shutdown_tells_those_who_watch_and_does_not_wait_for_them(router, client):

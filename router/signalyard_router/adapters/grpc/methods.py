@@ -36,13 +36,15 @@ class Methods:
         self._prefix = prefix
         self._numbers = count(1)
         self._in_flight = 0
+        self.asked = 0
+        """When the last call came, monotonic nanoseconds."""
         metrics.watch(lambda: self._in_flight)
 
     def unary(self, name: str, handler: Handler, message: Any) -> Any:
         """The handler of a method that takes one ``message`` and gives one."""
 
         async def serve(asked: Any, context: Any) -> Any:
-            received = self._clock.monotonic()
+            received = self.asked = self._clock.monotonic()
             REQUEST_ID.set(self._id(context))
             self._in_flight += 1
             code = "OK"

@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from signalyard import protobuf
+from signalyard._server.quiet import quiet
 from signalyard_router.adapters.grpc.health import HealthService
 from signalyard_router.adapters.grpc.inference import InferenceService
 from signalyard_router.adapters.grpc.methods import Methods
@@ -16,6 +17,7 @@ from signalyard_router.adapters.grpc.metrics import GrpcMetrics
 from signalyard_router.adapters.grpc.predict import PredictService
 from signalyard_router.adapters.grpc.settings import GrpcSettings
 from signalyard_router.ports import World
+from signalyard_router.rules.units import SECOND
 
 _HEALTH = "grpc.health.v1.Health"
 
@@ -34,7 +36,7 @@ class GrpcServer:
     ) -> None:
         self._world = world
         self._settings = settings
-        self._metrics = GrpcMetrics(registry)
+        self._methods = Methods(world.clock, GrpcMetrics(registry), world.random_bytes(4).hex())
         self._inference = inference
         self._predict = predict
         self._health = health
@@ -53,7 +55,7 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),  # a second router on the port is a mistake, and is told so
             ),
         )
-        methods = Methods(self._world.clock, self._metrics, self._world.random_bytes(4).hex())
+        methods = self._methods
         for service, handlers in (
             (protobuf.INFERENCE, self._inference.handlers(methods)),
             (protobuf.ROUTER, self._predict.handlers(methods)),
@@ -77,11 +79,16 @@ class GrpcServer:
         return int(self._server.add_secure_port(address, grpc.ssl_server_credentials((pair,))))
 
     async def drain(self, grace_seconds: float) -> None:
-        """Stop: no new calls, what is in hand answered within the grace; then all is cancelled."""
-        if self._server is not None:
-            self._health.end()
-            await self._server.stop(grace_seconds)
-            await self._predict.close()
+        """Answer on while somebody asks, for half the grace at most; then no new calls, and what is in hand answered within the
+        rest; then all is cancelled."""
+        if self._server is None:
+            return
+        now, grace = self._world.clock.monotonic, round(grace_seconds * SECOND)
+        end = now() + grace
+        self._health.end()
+        await quiet(lambda: self._methods.asked, now, end - grace // 2)
+        await self._server.stop(max(0, end - now()) / SECOND)
+        await self._predict.close()
 
 
 def _shown() -> Any:
