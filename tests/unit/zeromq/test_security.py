@@ -1,6 +1,7 @@
 """Keys, clients and addresses: what the settings may say of them."""
 
 import pytest
+import zmq
 from click.testing import CliRunner
 
 from signalyard.curve import key_pair, new_pair, read_key
@@ -8,6 +9,7 @@ from signalyard.problems import CallerError, Problem
 from signalyard.wires.zeromq import ZeromqWire
 from signalyard_router.adapters.zeromq.security import is_exposed, publisher, read_clients, read_security
 from signalyard_router.adapters.zeromq.settings import ZeromqSettings
+from signalyard_router.adapters.zeromq.sockets import bind
 from signalyard_router.route_cli import route
 
 LOOPBACK = "tcp://127.0.0.1:8092"
@@ -44,10 +46,18 @@ def refused(act, pointer, *words):
         ("tcp://[::]:8092", True),
         ("tcp://eth0:8092", True),
         ("tcp://127.0.0.1.example.com:8092", True),
+        ("nonsense", False),
     ],
 )
 def test_what_others_can_reach(address, exposed):
     assert is_exposed(address) is exposed
+
+
+def test_what_is_no_address_is_told_what_one_is_like():
+    with zmq.Context() as context:
+        refused(
+            lambda: bind(context.socket(zmq.ROUTER), "nonsense", 1, "/zeromq-requests"), "/zeromq-requests", "tcp://"
+        )
 
 
 @pytest.mark.parametrize("which", ["requests", "signals", "snapshots"])

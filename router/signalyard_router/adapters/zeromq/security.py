@@ -105,9 +105,9 @@ def publisher(address: str, security: Security | None) -> tuple[str, bytes | Non
 
 def is_exposed(address: str) -> bool:
     """Whether others than this machine's can reach an address, or be reached there."""
-    kind, _, rest = address.partition("://")
-    if kind in ("ipc", "inproc"):
-        return False
+    kind, separator, rest = address.partition("://")
+    if not separator or kind in ("ipc", "inproc"):
+        return False  # what is no address at all is said by libzmq
     return not is_loopback(rest.rpartition(":")[0].strip("[]"))
 
 

@@ -95,6 +95,7 @@ def bind(socket: "zmq.Socket[bytes]", address: str, beat_seconds: float, pointer
         socket.bind(address)
     except zmq.ZMQError as exc:
         socket.close(0)
-        raise error(Problem.INVALID_SETTING, f"cannot bind {address}: {exc}", pointer) from exc
+        right = "" if "://" in address else ", an address is like tcp://127.0.0.1:8092"
+        raise error(Problem.INVALID_SETTING, f"cannot bind {address}: {exc}{right}", pointer) from exc
     bound: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
     return bound
