@@ -47,12 +47,13 @@ class LeverEntry(msgspec.Struct, frozen=True):
 
 
 class PlanEntry(msgspec.Struct, frozen=True):
-    """A step that somebody decided on when the plan stood at ``before``."""
+    """A step that somebody decided on when the plan stood at ``before``, and the lever of this id was the route's newest by hand."""
 
     route: str
     progress: Progress
     evidence: dict[str, float]
     before: Progress | None
+    by_hand: str | None
 
 
 Entry = RouteEntry | GroupEntry | LeverEntry | PlanEntry | Call
@@ -77,6 +78,12 @@ def group_entries(documents: Sequence[tuple[Document, str]], known: Mapping[str,
     return entries
 
 
+def by_hand(route: str, gate: Gate) -> str | None:
+    """The id of the lever that gave a route its weights, also where it has lapsed; None where none has."""
+    levers = (lever for lever in gate.levers if lever.route == route and lever.action in ("weight", "rollback"))
+    return next((lever.id for lever in levers), None)  # two never hold at once
+
+
 def overtaken(entry: Entry, gate: Gate) -> bool:
     """Whether something was recorded since somebody decided on this entry that leaves no place for it: for a step of a plan a weight
     by hand, or another step; for a document the same one, by another replica."""
@@ -84,7 +91,7 @@ def overtaken(entry: Entry, gate: Gate) -> bool:
         case PlanEntry():
             plan = gate.plans.get(entry.route)
             interrupted = plan is not None and plan.plan == entry.progress.plan and plan.state == "interrupted"
-            return interrupted or plan != entry.before
+            return interrupted or plan != entry.before or by_hand(entry.route, gate) not in (None, entry.by_hand)
         case RouteEntry():
             return _same(entry, gate.routes.get(entry.name))
         case GroupEntry():

@@ -21,6 +21,7 @@ from signalyard_router.journal.entries import (
     LeverEntry,
     PlanEntry,
     RouteEntry,
+    by_hand,
     group_entries,
     overtaken,
     record_of_entry,
@@ -255,7 +256,9 @@ class LocalJournal:
         return self._gate.plans
 
     async def step(self, route: str, progress: Progress, evidence: dict[str, float]) -> bool:
-        (record,) = await self._enqueue([PlanEntry(route, progress, evidence, self._gate.plans.get(route))])
+        gate = self._gate
+        entry = PlanEntry(route, progress, evidence, gate.plans.get(route), by_hand(route, gate))
+        (record,) = await self._enqueue([entry])
         return record is not None
 
     async def pull(self, order: Order, base: str = "") -> Lever:

@@ -14,6 +14,8 @@ from signalyard_router.journal.segments import Tail, read
 from signalyard_router.journal.settings import JournalSettings
 from signalyard_router.ports import JournalInDoubt
 from signalyard_router.rules.documents import parse_document
+from signalyard_router.rules.levers import Order
+from signalyard_router.rules.plan import Progress
 from signalyard_router.rules.proposal import Proposal
 from signalyard_router.rules.route import GateRules
 from signalyard_router.rules.units import SECOND
@@ -277,6 +279,22 @@ def test_it_finds_out_without_a_commit_that_records_can_be_written_again(tmp_pat
         assert settled.decision.signal.seq == 2
         await bench.journal.close()
         assert sum(1 for _ in read(RealDisk(), str(tmp_path), Tail())) == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+def test_a_plan_does_not_begin_where_a_weight_by_hand_was_recorded_just_before(tmp_path, durability):
+    async def run():
+        journal = Bench(tmp_path, durability).journal
+        begun = Progress(plan="p", step=0, state="running", canary=8_000, at=0, why="the plan begins")
+        weight = Order(action="weight", by="me", why="x", route="r", canary=30.0)
+        lever, taken = await asyncio.gather(journal.pull(weight), journal.step("r", begun, {}))
+        assert (taken, journal.plans) == (False, {})
+        assert await journal.step("r", begun, {})  # whoever has seen that lever has judged it
+        await journal.pull(Order(action="end", by="me", why="x", lever=lever.id))
+        assert journal.plans["r"].state == "running"
+        await journal.close()
 
     asyncio.run(run())
 
