@@ -50,13 +50,20 @@ MODEL = Dashboard(
                         ),
                     ),
                     stacked=True,
-                    width=12,
                 ),
                 Panel(
                     "Rows",
                     "ops",
                     (Query(f"model_version:signalyard_model_rows:rate5m{{{_S}}}", "{{version}}"),),
-                    width=12,
+                ),
+                Panel(
+                    "Under way",
+                    "short",
+                    (
+                        Query(f"signalyard_model_http_requests_in_flight{{{_S}}}", "{{pod}} REST"),
+                        Query(f"signalyard_model_grpc_calls_in_flight{{{_S}}}", "{{pod}} gRPC"),
+                    ),
+                    about="Read and not answered yet.",
                 ),
             ),
         ),
