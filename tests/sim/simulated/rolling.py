@@ -15,8 +15,8 @@ _TROUBLES = {"behaviour", "script", "model_frozen", "model_down", "weather"}
 def wrong_digests(plan: Plan, history: History, lines: list[Line]) -> Iterator[str]:
     """More changes of a track's digest than its servers gave cause for.
 
-    A restarted router has to learn anew what is served, and a server in trouble may hand its track to another one. Where pods
-    alone change, two endpoints make one change of the track when both have changed.
+    A restarted router has to learn anew what is served: it may take up what is about to go, and go back. A server in trouble may hand
+    its track to another one. Where pods alone change, two endpoints make one change of the track when both have changed.
     """
     troubled = any(fault.kind in _TROUBLES and fault.target in (*_NODES, "router") for fault in plan.faults)
     if troubled or plan.vanish or plan.reset or plan.slow:
@@ -26,7 +26,7 @@ def wrong_digests(plan: Plan, history: History, lines: list[Line]) -> Iterator[s
     for route in sorted({document["metadata"]["name"] for document in plan.stages[0]}):
         spec = next(document["spec"] for document in plan.stages[0] if document["metadata"]["name"] == route)
         twins = "endpoints" in spec["tracks"][0]
-        allowed = starts + (min(changes.values()) if twins else changes["stable"])
+        allowed = 2 * starts + (min(changes.values()) if twins else changes["stable"])
         found = _changes(lines, route)
         if found > allowed:
             yield f"digest: stable went to and fro {found} times, and its servers gave cause for {allowed} ({route})"
