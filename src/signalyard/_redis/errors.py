@@ -17,7 +17,8 @@ class LostError(RedisWireError):
 
 
 class RefusedError(RedisWireError):
-    """An answer that is an error. ``code`` is its first word: NOGROUP, READONLY, OOM, LOADING, WRONGTYPE, NOAUTH and so on."""
+    """An answer that is an error. ``code`` is its first word, as NOGROUP or BUSYGROUP; redis-py leaves out the word of an error that it
+    has a class for (OOM, READONLY, LOADING and others), and the code is the next one."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
