@@ -156,6 +156,30 @@ def test_an_entry_that_breaks_the_router_is_set_aside_and_the_next_goes_on(play)
     play(scenario)
 
 
+def test_an_entry_that_breaks_its_reading_is_set_aside_and_those_read_with_it_go_on(play, monkeypatch):
+    from signalyard_router.adapters.redis import source as module
+
+    read, entries = module.read_request, []
+
+    def breaks(entry, *more):
+        if entry.id == entries[0]:
+            raise ZeroDivisionError("secret value")
+        return read(entry, *more)
+
+    monkeypatch.setattr(module, "read_request", breaks)
+
+    async def scenario(stage):
+        entries.extend(stage.snapshot(number) for number in range(3))
+        source = stage.source()
+        source.start()
+        await stage.until(lambda: set(entries) <= set(stage.server.acknowledged))
+        ((_, kept),) = stage.server.streams["signalyard:rejected"]
+        assert (kept[b"entry"], kept[b"detail"]) == (entries[0], b"the router failed: ZeroDivisionError")
+        await source.drain(5)
+
+    play(scenario)
+
+
 def test_what_cannot_be_set_aside_stays_unfinished(play):
     async def scenario(stage):
         stage.server.refuse["XADD"] = "OOM command not allowed"

@@ -184,6 +184,9 @@ class StreamSource:
         except CallerError as exc:
             self._set_aside(entry, exc.details)
             return
+        except Exception as exc:  # noqa: BLE001 -- it must not keep those that were read with it from their turn
+            self._broken(entry, exc)
+            return
         turn = self._turns.take(work.symbols)
         self._in_flight[entry.id] = asyncio.create_task(self._settle(entry, request.id, request.reply, work, turn))
 
@@ -193,8 +196,7 @@ class StreamSource:
             await turn.come()
             body = await self._decided(work)
         except Exception as exc:  # noqa: BLE001 -- an entry that breaks something must not come back for ever
-            _log.exception("event=redis_entry_failed entry=%s", entry.id.decode())
-            self._set_aside(entry, describe(Problem.INTERNAL, f"the router failed: {type(exc).__name__}"))
+            self._broken(entry, exc)
             return
         finally:
             turn.end()
@@ -207,6 +209,10 @@ class StreamSource:
             None if reply is None else answer(reply, request_id.encode(), "body", body, self._settings.reply_entries)
         )
         self._finish(_Done(entry.id, command, False, reply))
+
+    def _broken(self, entry: Entry, exc: Exception) -> None:
+        _log.exception("event=redis_entry_failed entry=%s", entry.id.decode())
+        self._set_aside(entry, describe(Problem.INTERNAL, f"the router failed: {type(exc).__name__}"))
 
     async def _decided(self, work: Work) -> bytes | None:
         """The answer, once it is recorded; None where the router stops before."""

@@ -198,19 +198,12 @@ class RedisLog:
         def then(reply: Any) -> None:
             timer.cancel()
             self._awake.answered()
-            if reply == b"done" and self._reader is not None:
-                # At once, and not by the answer: the next thing that is read may be another's entry behind this one.
-                self._reader.took(place.epoch, entry)
-            if answer.done():
-                return
-            if isinstance(reply, bytes):
-                answer.set_result(Appended(reply.decode()))
-            elif isinstance(reply, hiredis.ReplyError):
-                if str(reply).startswith("NOSCRIPT"):
-                    connection.close("the server no longer knows the script")
-                answer.set_exception(self._unavailable(str(reply)))
-            else:
-                answer.set_exception(JournalInDoubt(Problem.JOURNAL_UNAVAILABLE, f"{self.name}: {reply}"))
+            try:
+                if reply == b"done" and self._reader is not None:
+                    # At once, and not by the answer: the next thing that is read may be another's entry behind this one.
+                    self._reader.took(place.epoch, entry)
+            finally:
+                self._tell(answer, connection, reply)
 
         fence = self._world.clock.monotonic() // _MICROSECOND + self._ahead + self._patience
         connection.send(
@@ -238,6 +231,18 @@ class RedisLog:
         )
         self._awake.sent(loop)
         return answer
+
+    def _tell(self, answer: asyncio.Future[Appended], connection: RespConnection, reply: Any) -> None:
+        if answer.done():
+            return
+        if isinstance(reply, bytes):
+            answer.set_result(Appended(reply.decode()))
+        elif isinstance(reply, hiredis.ReplyError):
+            if str(reply).startswith("NOSCRIPT"):
+                connection.close("the server no longer knows the script")
+            answer.set_exception(self._unavailable(str(reply)))
+        else:
+            answer.set_exception(JournalInDoubt(Problem.JOURNAL_UNAVAILABLE, f"{self.name}: {reply}"))
 
     # Own -------------------------------------------------------------------------------------------------------------
 
