@@ -17,9 +17,10 @@ import uvloop
 
 from signalyard.profile import Feature, FeatureSchema, ModelCard, ScoredRows, encode_response, metadata
 from signalyard_bench.bodies import names
+from signalyard_bench.peer import VERSION
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_MODEL = re.compile(rb"/v2/models/([^/]+)/versions/([^/ ]+)")
+_MODEL = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/ ]+))?")
 _ID = re.compile(rb'"id":"([^"]*)"')
 _ROWS = re.compile(rb'"shape":\[(\d+),')
 _MARK = "0-mark-0"
@@ -68,7 +69,7 @@ class _Protocol(asyncio.Protocol):
         self._held = b""
         named = _MODEL.search(data, 0, head)
         assert named is not None, data[:head]
-        model, version = named[1].decode(), named[2].decode()
+        model, version = named[1].decode(), (named[2] or VERSION.encode()).decode()
         if data.startswith(b"GET"):
             answer = metadata(_card(model, version, self._features), "bench")
             self._transport.write(_http(msgspec.json.encode(answer)))

@@ -324,7 +324,7 @@ async def serve(settings: ProcessSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with (
         running(settings, world=world, registry=registry, tracer=tracer) as up,
-        _zeromq(settings.zeromq, world, up, registry) as zeromq,
+        _zeromq(settings, world, up, registry) as zeromq,
         _outboxes(world, settings, up.journal, registry, _sinks(redis, zeromq)),
     ):
         router, board = up.router, up.board
@@ -374,9 +374,10 @@ async def serve(settings: ProcessSettings) -> None:
 
 @asynccontextmanager
 async def _zeromq(
-    settings: ZeromqSettings, world: World, up: Running, registry: CollectorRegistry
+    process: ProcessSettings, world: World, up: Running, registry: CollectorRegistry
 ) -> "AsyncIterator[ZeromqWire | None]":
     """The ZeroMQ sockets, closed when the outboxes have handed on what they had."""
+    settings = process.zeromq
     if not (settings.requests or settings.signals or settings.snapshots):
         yield None
         return
@@ -385,7 +386,7 @@ async def _zeromq(
     except ImportError as exc:
         text = f"ZeroMQ needs the extra zeromq: pip install 'signalyard[zeromq]' ({exc.name} is not installed)"
         raise error(Problem.INVALID_SETTING, text, "/zeromq-requests") from exc
-    wire = ZeromqWire(world, up.router, up.journal, settings, registry)
+    wire = ZeromqWire(world, up.router, up.journal, settings, registry, sleeps=not process.busy_poll)
     try:
         yield wire
     finally:

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-import zmq
 from prometheus_client import CollectorRegistry
 
 from signalyard_router.adapters.zeromq.clients import Clients
+from signalyard_router.adapters.zeromq.context import new_context
 from signalyard_router.adapters.zeromq.doorkeeper import Doorkeeper
 from signalyard_router.adapters.zeromq.metrics import ZeromqMetrics
 from signalyard_router.adapters.zeromq.requests import Requests, Router
@@ -20,18 +20,26 @@ _log = logging.getLogger("signalyard.zeromq")
 
 
 class ZeromqWire:
-    """What of ZeroMQ the settings ask for. ``publisher`` is a sink for the outbox, None where no signals are published.
+    """What of ZeroMQ the settings ask for. ``publisher`` is a sink for the outbox, None where no signals are published; ``sleeps`` says
+    that the event loop does where there is nothing to do.
 
     Raises CallerError (invalid_setting) where an address, a key or the clients cannot be used.
     """
 
     def __init__(
-        self, world: World, router: Router, journal: Journal, settings: ZeromqSettings, registry: CollectorRegistry
+        self,
+        world: World,
+        router: Router,
+        journal: Journal,
+        settings: ZeromqSettings,
+        registry: CollectorRegistry,
+        *,
+        sleeps: bool = True,
     ) -> None:
         metrics = ZeromqMetrics(registry)
         security = read_security(settings)
         self._settings = settings
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = new_context(sleeps=sleeps)
         self.requests: Requests | None = None
         self.publisher: Publisher | None = None
         self._snapshots: Snapshots | None = None
