@@ -183,10 +183,8 @@ class GrpcServer:
     async def drain(self, grace_seconds: float) -> None:
         """Answer on while somebody asks, for half the grace at most; then no new calls, and what is in hand answered within the
         rest; then all is cancelled."""
-        end = monotonic_ns() + round(grace_seconds * 1e9)
         self._health.end()
-        await quiet(lambda: self._service.asked, monotonic_ns, end - round(grace_seconds * 5e8))
-        await self._server.stop(max(0.0, (end - monotonic_ns()) / 1e9))
+        await self._server.stop(await quiet(lambda: self._service.asked, monotonic_ns, grace_seconds))
 
 
 def servicer(

@@ -17,7 +17,6 @@ from signalyard_router.adapters.grpc.metrics import GrpcMetrics
 from signalyard_router.adapters.grpc.predict import PredictService
 from signalyard_router.adapters.grpc.settings import GrpcSettings
 from signalyard_router.ports import World
-from signalyard_router.rules.units import SECOND
 
 _HEALTH = "grpc.health.v1.Health"
 
@@ -55,10 +54,9 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),  # a second router on the port is a mistake, and is told so
             ),
         )
-        methods = self._methods
         for service, handlers in (
-            (protobuf.INFERENCE, self._inference.handlers(methods)),
-            (protobuf.ROUTER, self._predict.handlers(methods)),
+            (protobuf.INFERENCE, self._inference.handlers(self._methods)),
+            (protobuf.ROUTER, self._predict.handlers(self._methods)),
         ):
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -83,11 +81,9 @@ class GrpcServer:
         rest; then all is cancelled."""
         if self._server is None:
             return
-        now, grace = self._world.clock.monotonic, round(grace_seconds * SECOND)
-        end = now() + grace
         self._health.end()
-        await quiet(lambda: self._methods.asked, now, end - grace // 2)
-        await self._server.stop(max(0, end - now()) / SECOND)
+        left = await quiet(lambda: self._methods.asked, self._world.clock.monotonic, grace_seconds)
+        await self._server.stop(left)
         await self._predict.close()
 
 
